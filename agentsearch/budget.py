@@ -1,0 +1,295 @@
+"""What a search may spend, what it has spent, and who pays for a request.
+
+A *call* is one completion or one scored text; scoring a finite list of actions costs
+one call plus its tokens. *Tokens* are uncached prompt tokens plus generated tokens. A
+request reserves the most it can cost before it is sent, its number of samples is clipped
+to what is affordable, and with nothing left `BudgetExhausted` is raised.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any, Protocol
+
+from agentsearch.errors import BudgetExhausted, ConfigError, EngineError, boundary
+from agentsearch.types import Completion, Request
+
+WITHOUT_LIMIT = 1_000_000
+"""Iterations allowed where only seconds are limited."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Upper bounds of one search; None is unlimited, but one of them must be set.
+
+    Attributes:
+        calls: model calls.
+        tokens: uncached prompt tokens plus generated tokens.
+        env_steps: environment steps, replayed ones too.
+        seconds: wall time; may overrun by one request.
+        iterations: rounds of the search's own loop. Always finite: a tree whose leaves
+            are all terminal spends no calls and would spin for ever. Default: the
+            smallest of the other limits.
+    """
+
+    calls: int | None = None
+    tokens: int | None = None
+    env_steps: int | None = None
+    seconds: float | None = None
+    iterations: int | None = None
+
+    def __post_init__(self) -> None:
+        given = {k: v for k, v in asdict(self).items() if v is not None}
+        if not given:
+            raise ConfigError("budget: no limit is set; set at least one, such as budget.calls=100")
+        for name, value in given.items():
+            if value <= 0:
+                raise ConfigError(f"budget.{name}={value}: must be more than 0; leave it out for no limit")
+
+    @property
+    def finite_iterations(self) -> int:
+        """The iteration limit, never infinite."""
+        if self.iterations is not None:
+            return self.iterations
+        counts = [n for n in (self.calls, self.tokens, self.env_steps) if n is not None]
+        return min(counts, default=WITHOUT_LIMIT)
+
+
+@dataclass(slots=True)
+class Usage:
+    """What was spent, and what went wrong along the way.
+
+    `prompt_tokens` includes `cached_tokens`. `requests` are messages to an engine, of
+    which each may hold several calls. `parse_failures` and `invalid_actions` count
+    proposals that became no node; `truncations` completions cut by `max_tokens`;
+    `fallbacks` judgments or choices that could not be read.
+    """
+
+    calls: int = 0
+    requests: int = 0
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
+    generated_tokens: int = 0
+    env_steps: int = 0
+    replayed_steps: int = 0
+    seconds: float = 0.0
+    parse_failures: int = 0
+    invalid_actions: int = 0
+    truncations: int = 0
+    fallbacks: int = 0
+
+    @property
+    def tokens(self) -> int:
+        """Uncached prompt tokens plus generated tokens: what a budget counts."""
+        return self.prompt_tokens - self.cached_tokens + self.generated_tokens
+
+    def add(self, other: Usage) -> None:
+        """Add every count of `other` to this one."""
+        for name in _USAGE_FIELDS:
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Every count by name, and `tokens`."""
+        return {**asdict(self), "tokens": self.tokens}
+
+
+_USAGE_FIELDS = tuple(f.name for f in fields(Usage))
+
+
+class Budget:
+    """The running account of one search: limits, usage and what is reserved.
+
+    Iterating yields 0, 1, 2, ... until a limit is reached:
+
+        for _ in problem.budget:
+            ...one round of the search...
+    """
+
+    __slots__ = (
+        "iterations",
+        "limits",
+        "out_of_iterations",
+        "reserved_calls",
+        "reserved_tokens",
+        "started",
+        "usage",
+    )
+
+    def __init__(self, limits: Limits) -> None:
+        self.limits = limits
+        self.usage = Usage()
+        self.iterations = 0
+        self.out_of_iterations = False  # whether one more was asked for than there are
+        self.reserved_calls = 0
+        self.reserved_tokens = 0
+        self.started = time.perf_counter()
+
+    def __iter__(self) -> Iterator[int]:
+        limit = self.limits.finite_iterations
+        while self.iterations < limit and self.exhausted() is None:
+            self.iterations += 1
+            yield self.iterations - 1
+        self.out_of_iterations = self.iterations >= limit
+
+    @property
+    def seconds(self) -> float:
+        """Wall time since the budget was made."""
+        return time.perf_counter() - self.started
+
+    def exhausted(self) -> BudgetExhausted | None:
+        """The first limit that is reached, if any. Iterations are not counted here."""
+        limits, usage = self.limits, self.usage
+        if limits.calls is not None and usage.calls >= limits.calls:
+            return BudgetExhausted("calls", usage.calls, limits.calls)
+        if limits.tokens is not None and usage.tokens >= limits.tokens:
+            return BudgetExhausted("tokens", usage.tokens, limits.tokens)
+        if limits.env_steps is not None and usage.env_steps >= limits.env_steps:
+            return BudgetExhausted("env_steps", usage.env_steps, limits.env_steps)
+        if limits.seconds is not None and self.seconds >= limits.seconds:
+            return BudgetExhausted("seconds", self.seconds, limits.seconds)
+        return None
+
+    def reserve(self, calls: int, prompt_tokens: int = 0, max_tokens: int = 0) -> int:
+        """Set aside what `calls` completions can cost, or as many as are affordable.
+
+        Args:
+            calls: completions wanted, at least 1.
+            prompt_tokens: tokens of the prompt they share.
+            max_tokens: most tokens of each completion.
+
+        Returns:
+            How many calls are granted: 1 to `calls`. Give them back with `release`.
+
+        Raises:
+            BudgetExhausted: not even one is affordable.
+        """
+        spent = self.exhausted()
+        if spent is not None:
+            raise spent
+        granted = calls
+        limits, usage = self.limits, self.usage
+        if limits.calls is not None:
+            granted = min(granted, limits.calls - usage.calls - self.reserved_calls)
+            if granted < 1:
+                raise BudgetExhausted("calls", usage.calls + self.reserved_calls, limits.calls)
+        if limits.tokens is not None:
+            left = limits.tokens - usage.tokens - self.reserved_tokens - prompt_tokens
+            if max_tokens:
+                granted = min(granted, left // max_tokens)
+            if granted < 1 or left < 0:
+                raise BudgetExhausted("tokens", usage.tokens + self.reserved_tokens, limits.tokens)
+        self.reserved_calls += granted
+        self.reserved_tokens += prompt_tokens + granted * max_tokens
+        return granted
+
+    def release(self, granted: int, prompt_tokens: int = 0, max_tokens: int = 0) -> None:
+        """Give back a reservation, once its real cost is charged."""
+        self.reserved_calls -= granted
+        self.reserved_tokens -= prompt_tokens + granted * max_tokens
+
+    def charge_env_step(self, steps: int = 1) -> None:
+        """Count environment steps.
+
+        Raises:
+            BudgetExhausted: the limit of environment steps is already reached.
+        """
+        limit, used = self.limits.env_steps, self.usage.env_steps
+        if limit is not None and used + steps > limit:
+            raise BudgetExhausted("env_steps", used, limit)
+        self.usage.env_steps += steps
+
+
+class Account:
+    """Charges one reply to a budget and keeps what that reply cost on its own."""
+
+    __slots__ = ("budget", "usage")
+
+    def __init__(self, budget: Budget) -> None:
+        self.budget = budget
+        self.usage = Usage()
+
+    def charge_calls(self, calls: int) -> None:
+        """Count calls of a policy or model that has no engine."""
+        for usage in (self.usage, self.budget.usage):
+            usage.calls += calls
+            usage.requests += 1
+
+    def charge(self, completions: Sequence[Completion], calls: int) -> None:
+        """Count the completions of one request to an engine."""
+        for usage in (self.usage, self.budget.usage):
+            usage.calls += calls
+            usage.requests += 1
+            for completion in completions:
+                usage.prompt_tokens += completion.prompt_tokens
+                usage.cached_tokens += completion.cached_tokens
+                usage.generated_tokens += completion.generated_tokens
+                usage.truncations += completion.finish == "length"
+
+    def count(self, kind: str, number: int = 1) -> None:
+        """Add to one of the counts of failures, such as `fallbacks`."""
+        for usage in (self.usage, self.budget.usage):
+            setattr(usage, kind, getattr(usage, kind) + number)
+
+
+class _Engine(Protocol):
+    async def generate(self, request: Request) -> list[Completion]: ...
+
+    async def close(self) -> None: ...
+
+
+class Metered:
+    """An engine whose requests are reserved, clipped and charged to their account.
+
+    Every engine that a policy or value model receives from the runner is wrapped in one,
+    so that neither can forget to count.
+    """
+
+    def __init__(self, engine: _Engine) -> None:
+        self.engine = engine
+
+    @property
+    def version(self) -> str:
+        """Name and weight hash of the model, where the engine knows it."""
+        return str(getattr(self.engine, "version", ""))
+
+    async def generate(self, request: Request) -> list[Completion]:
+        """Send the request with as many samples as its account can pay.
+
+        Raises:
+            BudgetExhausted: not even one call is affordable.
+            EngineError: the engine failed.
+        """
+        account = request.account
+        if account is None:
+            return await self._send(request)
+        budget = account.budget
+        cost = self._most(request, budget)
+        granted = budget.reserve(1 if request.choices else request.n, *cost)
+        try:
+            if not request.choices and granted < request.n:
+                request = replace(request, n=granted)
+            completions = await self._send(request)
+            account.charge(completions, granted)
+        finally:
+            budget.release(granted, *cost)
+        return completions
+
+    async def close(self) -> None:
+        """Close the engine below."""
+        await self.engine.close()
+
+    async def _send(self, request: Request) -> list[Completion]:
+        with boundary(EngineError, "generate"):
+            return await self.engine.generate(request)
+
+    def _most(self, request: Request, budget: Budget) -> tuple[int, int]:
+        """Most prompt tokens, and most tokens a call, that the request can cost."""
+        if budget.limits.tokens is None:
+            return 0, 0
+        count = getattr(self.engine, "count_prompt_tokens", None)
+        prompt = count(request) if count else sum(len(m.content) for m in request.messages) // 3
+        if request.choices:
+            return prompt, sum(len(choice) for choice in request.choices) // 2
+        return prompt, request.max_tokens

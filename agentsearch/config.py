@@ -1,0 +1,416 @@
+"""Recipes: YAML over frozen dataclasses, dotted overrides, and building what they name.
+
+OmegaConf reads YAML and merges overrides; pydantic validates the result against the
+dataclasses that the names stand for. Every mistake becomes one sentence that names the
+key, before anything is loaded or written.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import typing
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal
+
+import pydantic
+import yaml
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from agentsearch import registry
+from agentsearch.budget import Limits, Metered
+from agentsearch.errors import ConfigError, did_you_mean
+from agentsearch.runner import Setup
+from agentsearch.types import Task
+
+Component = dict[str, Any]
+"""A name and the fields of what it names, such as `{name: mcts, width: 8}`."""
+
+MADE_WITH = "made_with"
+"""Block of a run's config.yaml: versions, commit, date. Not part of the recipe."""
+
+COMPONENTS = {"env": "envs", "policy": "policies", "value": "values", "search": "search"}
+INJECTED = ("engine", "env")
+"""Fields the builder fills with objects; a recipe gives them as components, or not at all."""
+
+
+@dataclass(frozen=True)
+class TaskChoice:
+    """Which tasks of an environment to run.
+
+    Attributes:
+        split: train, dev or test.
+        start, limit: a slice of the split; `limit` None takes all the rest.
+        ids: exactly these task ids, in this order.
+    """
+
+    split: str = "test"
+    start: int = 0
+    limit: int | None = None
+    ids: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.start < 0:
+            raise ConfigError(f"tasks.start={self.start}: must be 0 or more.")
+        if self.limit is not None and self.limit < 1:
+            raise ConfigError(
+                f"tasks.limit={self.limit}: leaves no task to run; use 1 or more, or null for all."
+            )
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One run: everything that decides its results.
+
+    Attributes:
+        env, policy, value, search: components, a name and its fields.
+        budget: limits of one search: of a task in `plan` mode, a decision in `act` mode.
+        tasks: which tasks.
+        mode: `plan` grows one tree and carries out the chosen path; `act` searches
+            before each decision.
+        commit: actions carried out per decision in `act` mode.
+        reward_visible: whether search sees the environment's reward.
+        seed: of every random draw.
+        concurrency: tasks searched at the same time.
+        run: name of the run folder; None makes one from names and time.
+    """
+
+    env: Component = field(default_factory=lambda: {"name": "game24"})
+    policy: Component = field(default_factory=lambda: {"name": "prompted"})
+    value: Component = field(default_factory=lambda: {"name": "votes"})
+    search: Component = field(default_factory=lambda: {"name": "mcts"})
+    budget: Limits = Limits(calls=100)
+    tasks: TaskChoice = TaskChoice()
+    mode: Literal["plan", "act"] = "plan"
+    commit: int = 1
+    reward_visible: bool = False
+    seed: int = 0
+    concurrency: int = 16
+    run: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.concurrency < 1:
+            raise ConfigError(f"concurrency={self.concurrency}: must be at least 1.")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, as written to `config.yaml`."""
+        plain = dataclasses.asdict(self)
+        plain["tasks"]["ids"] = list(self.tasks.ids)
+        return plain
+
+
+def load_recipe(source: str | Path | Mapping[str, Any], overrides: Sequence[str] = ()) -> Recipe:
+    """Read a recipe file, short name or mapping, apply overrides, validate.
+
+    Args:
+        source: a path, a short name from `agentsearch list` such as `game24/mcts`, or a
+            mapping of the same shape.
+        overrides: `key=value` with dotted keys, such as `search.c=2.0`; `search=beam`
+            exchanges a whole component.
+
+    Raises:
+        ConfigError: no such recipe, or a key or value that is wrong.
+    """
+    data = dict(source) if isinstance(source, Mapping) else read_yaml(recipe_path(source))
+    data.pop(MADE_WITH, None)
+    data = merge(data, overrides)
+    for key in COMPONENTS:
+        if key in data:
+            data[key] = as_component(key, data[key])
+    recipe = validated(Recipe, data, "")
+    for key, kind in COMPONENTS.items():
+        check_component(kind, key, getattr(recipe, key))
+    return recipe
+
+
+def merge(data: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
+    """`data` with dotted overrides applied, the last one winning."""
+    merged: Any = OmegaConf.create(dict(data))
+    for override in overrides:
+        key, equals, _ = override.partition("=")
+        if not equals or not key.strip():
+            raise ConfigError(f"{override!r}: not an override; write key=value, such as seed=1.")
+        try:
+            change = OmegaConf.from_dotlist([override])
+            top = key.split(".")[0]
+            if top in COMPONENTS and key == top:
+                merged[top] = change[top]
+            else:
+                if "." in key and isinstance(merged.get(top), str):
+                    merged[top] = {"name": merged[top]}
+                merged = OmegaConf.merge(merged, change)
+        except (OmegaConfBaseException, yaml.YAMLError, ValueError) as error:
+            raise ConfigError(f"{override!r}: cannot be applied ({error}).") from error
+    return typing.cast(dict[str, Any], OmegaConf.to_container(merged, resolve=True))
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """A YAML mapping from a file.
+
+    Raises:
+        ConfigError: no such file, or no mapping.
+    """
+    try:
+        data = OmegaConf.to_container(OmegaConf.load(path), resolve=True)
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read ({error}).") from error
+    except (yaml.YAMLError, OmegaConfBaseException) as error:
+        where = " ".join(str(error).split())
+        raise ConfigError(f"{path}: not valid YAML ({where}).") from error
+    if not isinstance(data, dict):
+        raise ConfigError(f"{path}: holds no mapping; a recipe has keys such as env and search.")
+    return typing.cast(dict[str, Any], data)
+
+
+def data_folder(package: str, name: str) -> Path:
+    """A folder of shipped files: inside the wheel, or in the checkout beside the package.
+
+    `recipes` lies in the wheel as `agentsearch/_recipes`, `suites` as
+    `agentsearch_eval/_suites`.
+    """
+    root = Path(str(resources.files(package)))
+    packed = root / f"_{name}"
+    return packed if packed.is_dir() else root.parent / name
+
+
+def recipe_names() -> list[str]:
+    """Short names of the shipped recipes that `search` runs."""
+    folder = data_folder("agentsearch", "recipes")
+    paths = (path.relative_to(folder) for path in sorted(folder.glob("*/*.yaml")))
+    return [str(path.with_suffix("")) for path in paths if path.parts[0] != "tiny"]
+
+
+def recipe_path(source: str | Path) -> Path:
+    """The file that a path or short name stands for."""
+    path = Path(source)
+    if path.is_file():
+        return path
+    shipped = data_folder("agentsearch", "recipes") / f"{source}.yaml"
+    if shipped.is_file():
+        return shipped
+    known = recipe_names()
+    raise ConfigError(
+        f"recipe {str(source)!r}: no such file or short name.{did_you_mean(str(source), known)} "
+        "See `agentsearch list`."
+    )
+
+
+def as_component(key: str, value: Any) -> Component:
+    """A bare name as a component; `policy` takes engine shorthands too."""
+    if isinstance(value, str):
+        return policy_component(value) if key == "policy" else {"name": value}
+    if isinstance(value, dict):
+        if isinstance(value.get("engine"), str):
+            return {**value, "engine": engine_component(value["engine"])}
+        return typing.cast(Component, value)
+    raise ConfigError(f"{key}={value!r}: expected a name, or a mapping with a name.")
+
+
+ENGINE_SHORTHANDS = ("tiny", "hf", "vllm", "openai", "scripted")
+
+
+def policy_component(text: str) -> Component:
+    """`tiny`, `hf:PATH`, `vllm:MODEL`, `openai:MODEL@URL`, or the name of a policy."""
+    head = text.partition(":")[0]
+    if head in ENGINE_SHORTHANDS or head.startswith("tiny-"):
+        return {"name": "prompted", "engine": engine_component(text)}
+    return {"name": text}
+
+
+def engine_component(text: str) -> Component:
+    """`tiny`, `hf:PATH`, `vllm:MODEL` or `openai:MODEL@URL` as a component."""
+    head, colon, rest = text.partition(":")
+    if head == "tiny" or head.startswith("tiny-"):
+        return {"name": "hf", "model": text}
+    if head == "openai":
+        model, _, url = rest.partition("@")
+        if not model:
+            raise ConfigError(f"{text!r}: names no model; write openai:MODEL@http://HOST:PORT/v1.")
+        return {"name": head, "model": model, **({"base_url": url} if url else {})}
+    return {"name": head, "model": rest} if colon else {"name": text}
+
+
+def check_component(kind: str, key: str, component: Component) -> None:
+    """Refuse an unknown name, field or type, without building anything."""
+    build_fields(registry.load(kind, component_name(key, component)), key, component)
+    if "engine" in component:
+        engine = component["engine"]
+        build_fields(
+            registry.load("engines", component_name(f"{key}.engine", engine)), f"{key}.engine", engine
+        )
+
+
+def component_name(key: str, component: Any) -> str:
+    """The `name` of a component."""
+    if not isinstance(component, dict) or not isinstance(component.get("name"), str):
+        raise ConfigError(f"{key}: has no name; write {key}=NAME or {key}.name=NAME.")
+    return typing.cast(str, component["name"])
+
+
+def build_fields(cls: Any, key: str, component: Component) -> dict[str, Any]:
+    """The validated fields of a component, less those the builder injects."""
+    given = {k: v for k, v in component.items() if k != "name" and k not in INJECTED}
+    if not dataclasses.is_dataclass(cls):
+        return given
+    hints = typing.get_type_hints(cls)
+    shape: dict[str, Any] = {}
+    for each in dataclasses.fields(cls):
+        if each.name in INJECTED or not each.init:
+            continue
+        default: Any = pydantic.Field(default_factory=each.default_factory)  # type: ignore[arg-type]
+        if each.default_factory is dataclasses.MISSING:
+            default = ... if each.default is dataclasses.MISSING else each.default
+        shape[each.name] = (hints[each.name], default)
+    return validated_fields(cls.__name__, shape, given, key)
+
+
+def validated(cls: type[Any], data: Mapping[str, Any], prefix: str) -> Any:
+    """`cls(**data)` after validation of every field."""
+    hints = typing.get_type_hints(cls)
+    shape: dict[str, Any] = {}
+    for each in dataclasses.fields(cls):
+        factory = each.default_factory
+        default = (
+            each.default if factory is dataclasses.MISSING else pydantic.Field(default_factory=factory)
+        )
+        shape[each.name] = (hints[each.name], default)
+    return cls(**validated_fields(cls.__name__, shape, data, prefix))
+
+
+def validated_fields(
+    name: str, shape: dict[str, Any], given: Mapping[str, Any], prefix: str
+) -> dict[str, Any]:
+    """Check `given` against fields and types.
+
+    Raises:
+        ConfigError: the first thing that is wrong, as one sentence.
+    """
+    config = pydantic.ConfigDict(extra="forbid", arbitrary_types_allowed=True)
+    model = pydantic.create_model(name, __config__=config, **shape)
+    try:
+        checked = model.model_validate(dict(given))
+    except pydantic.ValidationError as error:
+        raise ConfigError(explain(error, shape, prefix)) from None
+    return {key: getattr(checked, key) for key in shape}
+
+
+def explain(error: pydantic.ValidationError, shape: Mapping[str, Any], prefix: str) -> str:
+    """The first validation error as a sentence that names the key."""
+    first = error.errors()[0]
+    path = [str(part) for part in first["loc"]]
+    key = ".".join([*([prefix] if prefix else []), *path])
+    if first["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
+        known = _keys_beside(path, shape)
+        listed = f" Keys: {', '.join(known)}." if known else ""
+        return f"{key}: unknown key.{did_you_mean(path[-1], known)}{listed}"
+    if first["type"] in ("missing", "missing_argument"):
+        return f"{key}: is required; set {key}=..."
+    cause = first.get("ctx", {}).get("error")
+    if isinstance(cause, Exception):
+        return str(cause)
+    message = first["msg"][0].lower() + first["msg"][1:]
+    return f"{key}={first['input']!r}: {message}."
+
+
+def _keys_beside(path: Sequence[str], shape: Mapping[str, Any]) -> list[str]:
+    """The keys that are known where `path` ends."""
+    if len(path) == 1:
+        return list(shape)
+    nested = shape[path[0]][0] if path[0] in shape else None
+    return [f.name for f in dataclasses.fields(nested)] if dataclasses.is_dataclass(nested) else []
+
+
+class Builder:
+    """Turns recipes into objects; equal engine components share one engine."""
+
+    def __init__(self) -> None:
+        self._engines: dict[str, Metered] = {}
+
+    def setup(self, recipe: Recipe) -> Setup:
+        """Everything one run needs.
+
+        Raises:
+            ConfigError: parts that do not fit together.
+        """
+        env = self.build("envs", "env", recipe.env, {})
+        policy_engine = recipe.policy.get("engine", {"name": "hf", "model": "tiny"})
+        value_engine = recipe.value.get("engine", policy_engine)
+        policy = self.build("policies", "policy", recipe.policy, {"env": env}, policy_engine)
+        value = self.build("values", "value", recipe.value, {"env": env}, value_engine)
+        search = self.build("search", "search", recipe.search, {})
+        return Setup(
+            env=env,
+            policy=policy,
+            value=value,
+            search=search,
+            limits=recipe.budget,
+            mode=recipe.mode,
+            commit=recipe.commit,
+            reward_visible=recipe.reward_visible,
+            seed=recipe.seed,
+        )
+
+    def build(
+        self,
+        kind: str,
+        key: str,
+        component: Component,
+        parts: Mapping[str, Any],
+        engine: Component | None = None,
+    ) -> Any:
+        """One object from its component; `parts` and the engine go to fields of that name."""
+        cls = registry.load(kind, component_name(key, component))
+        fields = build_fields(cls, key, component)
+        if dataclasses.is_dataclass(cls):
+            wanted = {each.name for each in dataclasses.fields(cls)}
+            fields |= {name: part for name, part in parts.items() if name in wanted}
+            if engine is not None and "engine" in wanted:
+                fields["engine"] = self.engine(engine, f"{key}.engine")
+        try:
+            return cls(**fields)
+        except TypeError as error:
+            raise ConfigError(f"{key}: {component['name']} cannot be made ({error}).") from error
+
+    def engine(self, component: Component, key: str) -> Metered:
+        """The engine of a component, made once."""
+        mark = repr(sorted(component.items()))
+        if mark not in self._engines:
+            self._engines[mark] = Metered(self.build("engines", key, component, {}))
+        return self._engines[mark]
+
+    @property
+    def engines(self) -> list[Metered]:
+        """The engines made so far."""
+        return list(self._engines.values())
+
+    async def close(self) -> None:
+        """Close every engine."""
+        for engine in self._engines.values():
+            await engine.close()
+
+
+def choose_tasks(setup: Setup, choice: TaskChoice) -> list[Task]:
+    """The tasks a recipe names.
+
+    Raises:
+        ConfigError: none, or an id that is not in the split.
+    """
+    tasks = list(setup.env.tasks(choice.split))
+    if choice.ids:
+        by_id = {task.id: task for task in tasks}
+        for each in choice.ids:
+            if each not in by_id:
+                close = did_you_mean(each, by_id)
+                raise ConfigError(f"tasks.ids: {each!r} is not in split {choice.split!r}.{close}")
+        return [by_id[each] for each in choice.ids]
+    stop = None if choice.limit is None else choice.start + choice.limit
+    chosen = tasks[choice.start : stop]
+    if not chosen:
+        raise ConfigError(
+            f"tasks: nothing to run; split {choice.split!r} has {len(tasks)} tasks and "
+            f"start={choice.start}, limit={choice.limit} leaves none."
+        )
+    return chosen

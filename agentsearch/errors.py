@@ -1,0 +1,85 @@
+"""Every error agentsearch raises on purpose.
+
+    AgentSearchError
+      ConfigError          a key, type, name or value that a user wrote
+      PluginError          an entry point that is missing or broken
+      DataError            a file that is missing, damaged or of another kind
+      SearchError          recorded on the task's result; never cancels siblings
+        EngineError  PolicyError  EnvError  ModelError
+    BudgetExhausted        not a failure: carries kind, used, limit
+
+Catch `AgentSearchError` to show a user one sentence; catch `SearchError` to record a
+failed task and go on. A message says what is wrong with which value, then what to do.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
+
+class AgentSearchError(Exception):
+    """Base of all errors a user can cause."""
+
+
+class ConfigError(AgentSearchError):
+    """A recipe, argument or override is wrong."""
+
+
+class PluginError(AgentSearchError):
+    """A plug-in is missing or cannot be loaded."""
+
+
+class DataError(AgentSearchError):
+    """A file is missing, damaged, or not what it should be."""
+
+
+class SearchError(AgentSearchError):
+    """One task failed; the run goes on."""
+
+
+class EngineError(SearchError):
+    """The model's server or process failed."""
+
+
+class PolicyError(SearchError):
+    """A policy failed outside its engine."""
+
+
+class EnvError(SearchError):
+    """An environment raised."""
+
+
+class ModelError(SearchError):
+    """A value or reward model failed outside its engine."""
+
+
+class BudgetExhausted(Exception):
+    """Nothing is left of one kind of budget; the tree so far is the result."""
+
+    def __init__(self, kind: str, used: float, limit: float) -> None:
+        super().__init__(f"budget exhausted: {used:g} of {limit:g} {kind} used")
+        self.kind = kind
+        self.used = used
+        self.limit = limit
+
+
+@contextmanager
+def boundary(error: type[SearchError], doing: str) -> Iterator[None]:
+    """Attribute foreign exceptions to the part that raised them.
+
+    Our own errors, exhausted budgets and cancellations pass unchanged.
+    """
+    try:
+        yield
+    except (AgentSearchError, BudgetExhausted):
+        raise
+    except Exception as cause:
+        raise error(f"{doing}: {type(cause).__name__}: {cause}") from cause
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """`" Did you mean 'x'?"` for the closest known word, or an empty string."""
+    close = difflib.get_close_matches(word, list(known), n=1)
+    return f" Did you mean '{close[0]}'?" if close else ""

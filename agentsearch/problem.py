@@ -1,0 +1,470 @@
+"""One task made searchable: what a search algorithm sees, and nothing else.
+
+A `Problem` asks the policy for actions, takes steps in the environment, asks the value
+model, merges equal actions, hides what search must not see, and charges everything to
+its budget. It has no verifier. Replies are applied in the order of the requests, so the
+tree does not depend on which reply arrives first.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
+from typing import Any, TypeVar, cast
+
+from agentsearch.budget import Account, Budget, Usage
+from agentsearch.errors import BudgetExhausted, EnvError, ModelError, PolicyError, boundary
+from agentsearch.protocols import (
+    Environment,
+    NodePolicy,
+    NodeValue,
+    Policy,
+    ValueModel,
+)
+from agentsearch.seeds import derive_seed
+from agentsearch.tree import Node, Tree
+from agentsearch.types import Context, Proposal, ProposeMode, Step, Task, Turn
+
+T = TypeVar("T")
+Draft = list[tuple[Proposal, Step[Any]]]
+"""Proposals with the step each leads to, not yet attached to the tree."""
+
+
+async def gather(*awaitables: Awaitable[T]) -> list[T]:
+    """Run side by side, let all finish, then raise the first error if there was one."""
+    results = await asyncio.gather(*awaitables, return_exceptions=True)
+    for result in results:
+        if isinstance(result, BaseException):
+            raise result
+    return cast(list[T], results)
+
+
+class Problem:
+    """A task, the tree grown for it, and the budget it is grown with.
+
+    Args:
+        task: what to solve.
+        env: its environment.
+        policy: proposes actions.
+        value: expected return from a state, in reward units.
+        state: the environment's state at the root.
+        budget: what this search may spend.
+        seed: of the run; every draw derives its own from it.
+        reward_visible: whether search sees the environment's reward. Where it does not,
+            a terminal state is worth what the value model said before the last step.
+        merge: whether equal actions at a node become one child with a count.
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        env: Environment[Any],
+        policy: Policy | NodePolicy,
+        value: ValueModel | NodeValue,
+        *,
+        state: Any,
+        budget: Budget,
+        seed: int = 0,
+        reward_visible: bool = False,
+        merge: bool = True,
+    ) -> None:
+        self.task = task
+        self.budget = budget
+        self.reward_visible = reward_visible
+        self.tree = Tree(Node(0, state, env.observe(state)), task.id, task.prompt)
+        self.root = self.tree.root
+        self._env = env
+        self._policy = policy
+        self._value = value
+        self._seed = seed
+        self._merge = merge
+        self._instant = env.spec.instant
+        self._calls_per_sample = _calls_without_engine(policy)
+        self._calls_per_value = _calls_without_engine(value)
+        self._answer = getattr(env, "answer", None)
+
+    def context(self, node: Node, account: Account | None = None) -> Context:
+        """What a policy or value model may know at `node`."""
+        turns: list[Turn] = []
+        child, parent = node, node.parent
+        while parent is not None:
+            tokens = child.proposal.tokens if child.proposal is not None else None
+            turns.append(Turn(parent.observation, child.action, child.reward, tokens))
+            child, parent = parent, parent.parent
+        legal = self._look(self._env.legal_actions, node.state)
+        return Context(
+            self.task.prompt,
+            node.observation,
+            tuple(reversed(turns)),
+            None if legal is None else tuple(legal),
+            account,
+        )
+
+    async def propose(self, node: Node, n: int, mode: ProposeMode = "sample") -> list[Proposal]:
+        """Actions to try at `node`.
+
+        Equal ones are merged with their counts, unparsable ones counted and dropped.
+
+        Args:
+            node: not done; nobody is asked about an ended episode.
+            n: samples, or most candidates; clipped to what the budget affords.
+            mode: see `ProposeMode`.
+
+        Raises:
+            BudgetExhausted: not even one sample is affordable.
+        """
+        account = Account(self.budget)
+        seed = derive_seed(self._seed, self.task.id, node.id, mode, node.draws)
+        node.draws += n
+        with boundary(PolicyError, "propose"):
+            if self._calls_per_sample is None:
+                proposals = await self._ask_policy(node, n, seed, mode, account)
+            else:
+                proposals = await self._ask_unmetered(node, n, seed, mode, account)
+        _add_cost(node, account.usage)
+        return self._merged(proposals, account)
+
+    async def step(self, node: Node, proposal: Proposal | str, prior: float = 1.0) -> Node | None:
+        """The child of `node` by one action, taken in the environment if it is new.
+
+        Returns:
+            The child, or None where the environment could not carry out the action.
+        """
+        if isinstance(proposal, str):
+            proposal = Proposal(proposal, proposal)
+        known = node.child(proposal.action or "") if self._merge else None
+        if known is not None:
+            return known
+        draft: Draft = [(proposal, await self._take(node, proposal))]
+        attached = self._attach(node, draft, {proposal.action or "": prior})
+        return attached[0] if attached else None
+
+    async def expand(self, node: Node, n: int) -> Sequence[Node]:
+        """Children to branch on: up to `n` different actions, each taken.
+
+        A node that has children keeps them, and nothing is asked again.
+        """
+        if node.children or node.terminated or node.truncated:
+            return node.children
+        self._attach(node, await self._draft(node, n, "distinct"))
+        return node.children
+
+    async def expand_all(self, nodes: Sequence[Node], n: int) -> list[Sequence[Node]]:
+        """`expand` each node, side by side; children are attached in the nodes' order."""
+        new = [node for node in nodes if not node.children and not node.done]
+        drafts = await asyncio.gather(
+            *(self._draft(node, n, "distinct") for node in new), return_exceptions=True
+        )
+        self._attach_all(new, drafts)
+        return [node.children for node in nodes]
+
+    async def sample(
+        self, draws: Sequence[tuple[Node, int]], mode: ProposeMode = "sample"
+    ) -> list[list[tuple[Node, int]]]:
+        """Independent samples at several nodes, side by side.
+
+        Args:
+            draws: nodes that are not done, with how many samples each gets.
+            mode: `sample`, or `greedy` for the likeliest action.
+
+        Returns:
+            Per node its children with how many of the samples took each. Samples that
+            could not be parsed or carried out are missing.
+        """
+        drafts = await asyncio.gather(
+            *(self._draft(node, n, mode) for node, n in draws), return_exceptions=True
+        )
+        attached = self._attach_all([node for node, _ in draws], drafts)
+        counted: list[list[tuple[Node, int]]] = []
+        for children, draft in zip(attached, drafts, strict=True):
+            assert not isinstance(draft, BaseException)  # _attach_all has raised it
+            counts = (proposal.count for proposal, step in draft if step.valid)
+            counted.append(list(zip(children, counts, strict=True)))
+        return counted
+
+    async def value(self, node: Node) -> float:
+        """Expected return from `node` on, in reward units; asked once and kept.
+
+        A terminated node is never shown to a model: it is worth 0 where the reward is
+        visible (its edge carries it), else what its parent is worth.
+
+        Raises:
+            BudgetExhausted: the call is not affordable.
+        """
+        known = self.known_value(node)
+        if known is not None:
+            return known
+        if node.terminated and node.parent is not None:
+            node.value = await self.value(node.parent)
+            return node.value
+        account = Account(self.budget)
+        seed = derive_seed(self._seed, self.task.id, node.id, "value", 0)
+        with boundary(ModelError, "value"):
+            value = await self._ask_value(node, seed, account)
+        _add_cost(node, account.usage)
+        node.value = value
+        return value
+
+    def known_value(self, node: Node) -> float | None:
+        """The value of `node` where it is known without asking anybody."""
+        if node.value is not None:
+            return node.value
+        if node.terminated:
+            if self.reward_visible or node.parent is None:
+                node.value = 0.0
+            else:
+                node.value = self.known_value(node.parent)
+        elif node.proposal is not None:
+            node.value = node.proposal.value
+        return node.value
+
+    async def values(self, nodes: Sequence[Node]) -> list[float]:
+        """`value` of each node, side by side."""
+        unknown = [node for node in nodes if self.known_value(node) is None]
+        if unknown:
+            await gather(*(self.value(node) for node in _to_ask(unknown)))
+        return [cast(float, self.known_value(node)) for node in nodes]
+
+    async def visit(self, leaf: Node, n: int) -> float:
+        """Value a leaf and expand it, side by side: one round trip, not two."""
+        value = self.known_value(leaf)
+        if value is not None:
+            await self.expand(leaf, n)
+            return value
+        if leaf.terminated or leaf.truncated:
+            return await self.value(leaf)
+        return (await self.visit_all([leaf], n))[0]
+
+    async def visit_all(self, leaves: Sequence[Node], n: int) -> list[float]:
+        """`visit` each of several different leaves, all side by side."""
+        new = [leaf for leaf in leaves if not leaf.children and not leaf.done]
+        unknown = [leaf for leaf in leaves if self.known_value(leaf) is None]
+        replies = await asyncio.gather(
+            *(self.value(node) for node in _to_ask(unknown)),
+            *(self._draft(leaf, n, "distinct") for leaf in new),
+            return_exceptions=True,
+        )
+        values = len(replies) - len(new)
+        self._attach_all(new, cast("Sequence[Draft | BaseException]", replies[values:]))
+        for reply in replies[:values]:
+            if isinstance(reply, BaseException):
+                raise reply
+        return [cast(float, self.known_value(leaf)) for leaf in leaves]
+
+    # -- asking ------------------------------------------------------------------------
+
+    async def _ask_policy(
+        self, node: Node, n: int, seed: int, mode: ProposeMode, account: Account
+    ) -> list[Proposal]:
+        policy = self._policy
+        if isinstance(policy, NodePolicy):
+            return await policy.propose_at(self, node, n, seed=seed, mode=mode)
+        return await policy.propose(self.context(node, account), n, seed=seed, mode=mode)
+
+    async def _ask_unmetered(
+        self, node: Node, n: int, seed: int, mode: ProposeMode, account: Account
+    ) -> list[Proposal]:
+        """Ask a policy without an engine, which costs one call per sample."""
+        calls = self._calls_per_sample
+        if not calls:
+            return await self._ask_policy(node, n, seed, mode, account)
+        granted = self.budget.reserve(n)
+        try:
+            proposals = await self._ask_policy(node, granted, seed, mode, account)
+            account.charge_calls(granted)
+        finally:
+            self.budget.release(granted)
+        return proposals
+
+    async def _ask_value(self, node: Node, seed: int, account: Account) -> float:
+        model = self._value
+        if isinstance(model, NodeValue):
+            return await model.value_at(self, node, seed=seed)
+        if not self._calls_per_value:
+            return await model.value(self.context(node, account), seed=seed)
+        self.budget.reserve(1)
+        try:
+            value = await model.value(self.context(node, account), seed=seed)
+            account.charge_calls(1)
+        finally:
+            self.budget.release(1)
+        return value
+
+    # -- stepping and attaching --------------------------------------------------------
+
+    async def imagine(self, node: Node) -> Node | None:
+        """One sampled step beyond `node` that never joins the tree, for rollouts.
+
+        Returns:
+            The node after it, or None where no action could be read or carried out.
+        """
+        for proposal in await self.propose(node, 1):
+            step = await self._take(node, proposal)
+            if step.valid:
+                return self._node_after(node, proposal, step)
+            self.budget.usage.invalid_actions += 1
+        return None
+
+    def _node_after(self, node: Node, proposal: Proposal, step: Step[Any]) -> Node:
+        after = Node(
+            node.id,
+            step.state,
+            self._look(self._env.observe, step.state),
+            node,
+            proposal.action or "",
+            reward=step.reward if self.reward_visible else None,
+            terminated=step.terminated,
+            truncated=step.truncated,
+            proposal=proposal,
+        )
+        after.draws = derive_seed("imagined", node.draws)  # it shares its ancestor's id
+        after.cost = node.cost
+        return after
+
+    async def _take(self, node: Node, proposal: Proposal) -> Step[Any]:
+        self.budget.charge_env_step()
+        with boundary(EnvError, "step"):
+            return await self._env.step(node.state, proposal.action or "")
+
+    async def _draft(self, node: Node, n: int, mode: ProposeMode) -> Draft:
+        """Ask for actions and take them, without touching the tree."""
+        proposals = await self.propose(node, n, mode)
+        draft: Draft = []
+        try:
+            if self._instant:
+                for proposal in proposals:
+                    draft.append((proposal, await self._take(node, proposal)))
+            else:
+                taking = (self._take(node, proposal) for proposal in proposals)
+                steps = await asyncio.gather(*taking, return_exceptions=True)
+                for proposal, step in zip(proposals, steps, strict=True):
+                    if isinstance(step, BaseException):
+                        raise step
+                    draft.append((proposal, step))
+        except BudgetExhausted:
+            if not draft:
+                raise
+        return draft
+
+    def _attach_all(
+        self, nodes: Sequence[Node], drafts: Sequence[Draft | BaseException]
+    ) -> list[list[Node]]:
+        """Attach what came back, in order; then raise the first error if there was one."""
+        attached = [
+            self._attach(node, draft)
+            for node, draft in zip(nodes, drafts, strict=True)
+            if not isinstance(draft, BaseException)
+        ]
+        for draft in drafts:
+            if isinstance(draft, BaseException):
+                raise draft
+        return attached
+
+    def _attach(
+        self, node: Node, draft: Draft, priors: dict[str, float] | None = None
+    ) -> list[Node]:
+        """Make children of the steps; actions that could not be carried out are counted."""
+        total = sum(proposal.count for proposal, _ in draft)
+        grown = bool(node.children)
+        attached: list[Node] = []
+        for proposal, step in draft:
+            if not step.valid:
+                self.budget.usage.invalid_actions += proposal.count
+                continue
+            known = node.child(proposal.action or "") if self._merge and node.children else None
+            if known is not None:
+                known.proposal = _with_more(known.proposal or proposal, proposal)
+                attached.append(known)
+                continue
+            prior = proposal.prior
+            if prior is None:
+                prior = proposal.count / total if priors is None else priors[proposal.action or ""]
+            attached.append(self._new_child(node, proposal, step, prior))
+        if grown and priors is None:
+            _share_again(node)
+        return attached
+
+    def _new_child(self, node: Node, proposal: Proposal, step: Step[Any], prior: float) -> Node:
+        child = self.tree.add(
+            node,
+            proposal.action or "",
+            step.state,
+            self._look(self._env.observe, step.state),
+            prior=prior,
+            reward=step.reward if self.reward_visible else None,
+            terminated=step.terminated,
+            truncated=step.truncated,
+            proposal=proposal,
+        )
+        if child.done and self._answer is not None:
+            child.answer = self._look(self._answer, step.state)
+        return child
+
+    def _look(self, ask: Callable[[Any], T], state: Any) -> T:
+        """What a plain method of the environment says of a state."""
+        try:
+            return ask(state)
+        except Exception as cause:  # `boundary`, without its cost where nothing is raised
+            with boundary(EnvError, getattr(ask, "__name__", "look")):
+                raise cause
+
+    def _merged(self, proposals: list[Proposal], account: Account) -> list[Proposal]:
+        """Drop the unparsable; one proposal per action, the first sample's tokens kept."""
+        merged: dict[str, Proposal] = {}
+        for proposal in proposals:
+            action = proposal.action
+            if action is None:
+                account.count("parse_failures", proposal.count)
+            elif not self._merge:
+                merged[str(len(merged))] = proposal
+            elif action in merged:
+                merged[action] = _with_more(merged[action], proposal)
+            else:
+                merged[action] = proposal
+        return list(merged.values())
+
+
+def _with_more(first: Proposal, other: Proposal) -> Proposal:
+    """`first` counted together with a later sample of the same action."""
+    tokens = () if other.tokens is None else (other.tokens,)
+    duplicates = (*first.duplicates, *tokens, *other.duplicates)
+    return replace(first, count=first.count + other.count, duplicates=duplicates)
+
+
+def _share_again(node: Node) -> None:
+    """Priors of sampled children, after more samples came in."""
+    counts = [child.proposal.count if child.proposal else 0 for child in node.children]
+    for child, count in zip(node.children, counts, strict=True):
+        if child.proposal is not None and child.proposal.prior is None:
+            child.prior = count / sum(counts)
+
+
+def _calls_without_engine(part: object) -> int | None:
+    """Calls charged per sample of a part that owns no engine; None where its engine pays.
+
+    Parts that ask no model at all say so with `free = True`.
+    """
+    if getattr(part, "engine", None) is not None:
+        return None
+    return 0 if getattr(part, "free", False) else 1
+
+
+def _to_ask(nodes: Sequence[Node]) -> list[Node]:
+    """Whom to ask about so that all `nodes` have a value, each once.
+
+    A terminated node is worth what its parent is.
+    """
+    asked: dict[Node, None] = {}
+    for node in nodes:
+        while node.terminated and node.parent is not None:
+            node = node.parent
+        asked[node] = None
+    return list(asked)
+
+
+def _add_cost(node: Node, usage: Usage) -> None:
+    if node.cost is None:
+        node.cost = usage
+    else:
+        node.cost.add(usage)

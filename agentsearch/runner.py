@@ -1,0 +1,387 @@
+"""Many problems at once: search each, carry out its answer, verify, write the run folder.
+
+    runs/<name>/config.yaml     the resolved recipe, seed, version, commit
+                results.jsonl   one line a task
+                trees/          one compressed JSON a task
+                summary.json    success with interval, usage, counts
+
+The verifier is met here, after the search has committed, and nowhere before.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from agentsearch.budget import Budget, Limits, Usage
+from agentsearch.data.runs import tree_name
+from agentsearch.errors import BudgetExhausted, ConfigError, DataError, EnvError, SearchError, boundary
+from agentsearch.problem import Problem
+from agentsearch.protocols import Environment, SearchAlgorithm
+from agentsearch.search import choose
+from agentsearch.seeds import derive_seed
+from agentsearch.tree import Node, Tree
+from agentsearch.types import Step, Task, Trajectory, Turn, Verdict
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Setup:
+    """The objects of one run; the fields mean what they mean in a recipe."""
+
+    env: Environment[Any]
+    policy: Any
+    value: Any
+    search: SearchAlgorithm
+    limits: Limits
+    mode: Literal["plan", "act"] = "plan"
+    commit: int = 1
+    reward_visible: bool = False
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.commit < 1:
+            raise ConfigError(f"commit={self.commit}: must be at least 1 action per decision.")
+        if getattr(self.value, "needs_reward", False) and not self.reward_visible:
+            raise ConfigError(
+                f"value {type(self.value).__name__} needs the reward, which is hidden; "
+                "set reward_visible=true or use another value such as votes."
+            )
+
+    @property
+    def setting(self) -> str:
+        """What stands beside every result: mode and what search sees."""
+        visible = "visible (retries allowed)" if self.reward_visible else "hidden"
+        back = "can go back" if self.env.spec.reversible else "cannot go back"
+        return f"{self.mode}, reward {visible}, {back}"
+
+
+@dataclass
+class Result:
+    """What became of one task.
+
+    Attributes:
+        status: `failed` where a part raised; `error` says which and why.
+        correct, credit, reason: the verdict; a failed task is not correct.
+        score: the environment's own return of the episode that was carried out.
+        any_correct: whether some finished leaf of the tree would have been correct.
+        stop: why the search ended: `finished`, `budget:KIND`, or the search's own word.
+        decisions: searches made, 1 in `plan` mode.
+        mismatches: actions whose outcome differed from the one search had seen.
+    """
+
+    task_id: str
+    status: Literal["ok", "failed"] = "ok"
+    correct: bool = False
+    credit: float = 0.0
+    reason: str = ""
+    score: float = 0.0
+    any_correct: bool = False
+    actions: list[str] = field(default_factory=list[str])
+    answer: str = ""
+    stop: str = ""
+    decisions: int = 0
+    nodes: int = 0
+    mismatches: int = 0
+    error: str = ""
+    usage: Usage = field(default_factory=Usage)
+    tree: Tree | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """A line of `results.jsonl`."""
+        plain = {k: v for k, v in vars(self).items() if k not in ("tree", "usage")}
+        return {**plain, "usage": self.usage.to_dict()}
+
+    def summary(self) -> str:
+        """One line for people."""
+        verdict = "correct" if self.correct else "failed" if self.status == "failed" else "wrong"
+        what = self.answer or " ; ".join(self.actions) or "no action"
+        return (
+            f"{self.task_id}: {verdict} ({self.reason or self.error}); {what}; {self.nodes} nodes, "
+            f"{self.usage.calls} calls, {self.usage.tokens} tokens, {self.usage.env_steps} steps"
+        )
+
+
+async def solve(task: Task, setup: Setup) -> Result:
+    """Search one task, carry out the answer, verify it.
+
+    A part that fails is recorded on the result; a bug in an algorithm is not caught.
+    """
+    result = Result(task.id)
+    started = time.perf_counter()
+    try:
+        with boundary(EnvError, "reset"):
+            seed = derive_seed(setup.seed, task.id, "reset")
+            episode = Episode(task, setup, await setup.env.reset(task, seed=seed), result)
+        result.tree = episode.problem.tree
+        await (episode.plan() if setup.mode == "plan" else episode.act())
+        await episode.verify()
+    except SearchError as error:
+        result.status, result.error = "failed", f"{type(error).__name__}: {error}"
+        log.warning("task %s failed: %s", task.id, error)
+    result.usage.seconds = time.perf_counter() - started
+    result.nodes = len(result.tree) if result.tree is not None else 0
+    return result
+
+
+class Episode:
+    """One task being solved: the tree on one side, what was really done on the other."""
+
+    def __init__(self, task: Task, setup: Setup, state: Any, result: Result) -> None:
+        self.task = task
+        self.setup = setup
+        self.state = state
+        self.result = result
+        self.turns: list[Turn] = []
+        self.last: Step[Any] = Step(state)
+        self.committed: list[int] = []
+        self.problem = Problem(
+            task,
+            setup.env,
+            setup.policy,
+            setup.value,
+            state=state,
+            budget=Budget(setup.limits),
+            seed=setup.seed,
+            reward_visible=setup.reward_visible,
+        )
+
+    async def plan(self) -> None:
+        """Grow one tree, then carry out its chosen path; the greedy policy finishes it."""
+        leaf = await self.decide()
+        leaf = await self.finish(leaf, max(self.setup.env.spec.max_steps - leaf.depth, 0))
+        for node in leaf.path()[1:]:
+            await self.carry_out(node)
+
+    async def act(self) -> None:
+        """Search, carry out the first `commit` actions, go on from there."""
+        problem, left = self.problem, self.setup.env.spec.max_steps
+        while not self.last.terminated and not self.last.truncated:
+            if not left:
+                self.result.stop = "max_steps"
+                return
+            problem.budget = Budget(self.setup.limits)
+            root = problem.root
+            leaf = await self.decide()
+            if leaf is root:
+                leaf = await self.finish(leaf, steps=1)
+            chosen = leaf.path()[root.depth + 1 :][: min(self.setup.commit, left)]
+            if not chosen:
+                self.result.stop = "no action"
+                return
+            for node in chosen:
+                await self.carry_out(node)
+            left -= len(chosen)
+            problem.root = chosen[-1]
+
+    async def decide(self) -> Node:
+        """One search below the problem's root, and the leaf its rule chooses."""
+        problem, result = self.problem, self.result
+        problem.tree.meta.pop("stop", None)
+        try:
+            await self.setup.search.search(problem)
+            spent = problem.budget.exhausted()
+            ended = "budget:iterations" if problem.budget.out_of_iterations else "finished"
+            stop = ended if spent is None else f"budget:{spent.kind}"
+            result.stop = problem.tree.meta.get("stop", stop)
+        except BudgetExhausted as spent:
+            result.stop = f"budget:{spent.kind}"
+        finally:
+            result.usage.add(problem.budget.usage)
+            result.decisions += 1
+        return choose.rule(getattr(self.setup.search, "choose", "best_value"))(problem.root)
+
+    async def finish(self, node: Node, steps: int) -> Node:
+        """Let the greedy policy go on from `node` with what is left of the budget."""
+        problem, usage = self.problem, self.result.usage
+        before = asdict(problem.budget.usage)
+        try:
+            while not node.done and steps:
+                [children] = await problem.sample([(node, 1)], mode="greedy")
+                if not children:
+                    break
+                node = children[0][0]
+                steps -= 1
+        except BudgetExhausted:
+            pass
+        finally:
+            for name, count in asdict(problem.budget.usage).items():
+                setattr(usage, name, getattr(usage, name) + count - before[name])
+        return node
+
+    async def carry_out(self, node: Node) -> None:
+        """Take the action of `node` in the real episode, if that has not ended before."""
+        env = self.setup.env
+        if self.last.terminated or self.last.truncated:
+            return
+        with boundary(EnvError, "step"):
+            observation = env.observe(self.state)
+            self.last = await env.step(self.state, node.action)
+            same = env.key(self.last.state) == env.key(node.state)
+        self.result.usage.env_steps += 1
+        tokens = node.proposal.tokens if node.proposal else None
+        self.turns.append(Turn(observation, node.action, self.last.reward, tokens))
+        self.state = self.last.state
+        self.committed.append(node.id)
+        self.result.mismatches += not same or self.last.terminated != node.terminated
+
+    async def verify(self) -> None:
+        """Judge what was done, and label the finished leaves of the tree for reports."""
+        result, env = self.result, self.setup.env
+        result.actions = [turn.action for turn in self.turns]
+        result.score = sum(turn.reward or 0.0 for turn in self.turns)
+        with boundary(EnvError, "observe"):
+            final = env.observe(self.state)
+        done = Trajectory(
+            self.task.id, tuple(self.turns), self.last.terminated, self.last.truncated, final
+        )
+        verdict = await self.judge(done, self.state)
+        result.correct, result.credit, result.reason = asdict(verdict).values()
+        answer = getattr(env, "answer", None)
+        if answer is not None and (self.last.terminated or self.last.truncated):
+            with boundary(EnvError, "answer"):
+                result.answer = answer(self.state)
+        tree = self.problem.tree
+        verdicts = {
+            leaf.id: await self.judge(tree.trajectory(leaf), leaf.state)
+            for leaf in tree.root.leaves()
+            if leaf.terminated
+        }
+        result.any_correct = result.correct or any(v.correct for v in verdicts.values())
+        credits = {str(id): verdict.credit for id, verdict in verdicts.items()}
+        tree.meta |= {"committed": self.committed, "credit_after_search": credits}
+
+    async def judge(self, trajectory: Trajectory, state: Any) -> Verdict:
+        """Ask the environment's verifier."""
+        with boundary(EnvError, "verify"):
+            return await self.setup.env.verifier.verify(self.task, trajectory, state)
+
+
+# -- many tasks, one folder ------------------------------------------------------------
+
+Event = Callable[[str, Task, Result | None], None]
+"""Told of `started`, `finished` and `failed`, with the task and its result."""
+
+
+async def run(
+    setup: Setup,
+    tasks: Sequence[Task],
+    folder: RunFolder | None = None,
+    *,
+    concurrency: int = 16,
+    on_event: Event | None = None,
+) -> list[Result]:
+    """Solve `tasks`, at most `concurrency` at a time, and write each as it ends.
+
+    Returns:
+        Results in the order of `tasks`; their trees are kept only without a folder.
+    """
+    if concurrency < 1:
+        raise ConfigError(f"concurrency={concurrency}: must be at least 1.")
+    slots = asyncio.Semaphore(concurrency)
+
+    async def one(task: Task) -> Result:
+        async with slots:
+            if on_event:
+                on_event("started", task, None)
+            result = await solve(task, setup)
+            if folder is not None:
+                folder.write(result)
+                result.tree = None
+            if on_event:
+                on_event("finished" if result.status == "ok" else "failed", task, result)
+            return result
+
+    async with asyncio.TaskGroup() as group:
+        running = [group.create_task(one(task)) for task in tasks]
+    return [each.result() for each in running]
+
+
+class RunFolder:
+    """Writes one run; every file appears whole, results a line at a time."""
+
+    def __init__(self, path: Path, config: dict[str, Any]) -> None:
+        """Make the folder.
+
+        Raises:
+            ConfigError: it exists and holds another run.
+        """
+        import yaml
+
+        if path.exists() and any(path.iterdir()):
+            raise ConfigError(f"{path}: already holds a run; choose another name with run=NAME.")
+        self.path = path
+        (path / "trees").mkdir(parents=True, exist_ok=True)
+        (path / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
+        self._results = (path / "results.jsonl").open("a", encoding="utf-8", errors="backslashreplace")
+
+    def write(self, result: Result) -> None:
+        """Write a finished task: first its tree, then its line.
+
+        Raises:
+            DataError: the disk is full, or the folder is gone.
+        """
+        try:
+            if result.tree is not None:
+                result.tree.save(self.path / "trees" / tree_name(result.task_id))
+            self._results.write(json.dumps(result.to_dict(), ensure_ascii=False) + "\n")
+            self._results.flush()
+        except OSError as cause:
+            raise DataError(
+                f"{self.path}: task {result.task_id} cannot be written ({cause.strerror}); "
+                "the tasks before it are kept."
+            ) from cause
+
+    def close(self, summary: dict[str, Any]) -> None:
+        """Write the summary and close."""
+        self._results.close()
+        text = json.dumps(summary, indent=2, ensure_ascii=False)
+        (self.path / "summary.json").write_text(text + "\n", encoding="utf-8")
+
+
+def summarise(results: Sequence[Result], setting: str = "") -> dict[str, Any]:
+    """Success with its 95 % Wilson interval, mean score, usage and counts of failures."""
+    n = len(results)
+    correct = sum(result.correct for result in results)
+    low, high = wilson(correct, n)
+    usage = Usage()
+    for result in results:
+        usage.add(result.usage)
+    return {
+        "setting": setting,
+        "tasks": n,
+        "correct": correct,
+        "success": correct / n if n else 0.0,
+        "success_low": low,
+        "success_high": high,
+        "mean_credit": sum(r.credit for r in results) / n if n else 0.0,
+        "mean_score": sum(r.score for r in results) / n if n else 0.0,
+        "best_leaf_correct": sum(result.any_correct for result in results),
+        "failed": sum(result.status == "failed" for result in results),
+        "mismatches": sum(result.mismatches for result in results),
+        "stops": _counts(result.stop for result in results),
+        "usage": usage.to_dict(),
+    }
+
+
+def wilson(successes: int, n: int) -> tuple[float, float]:
+    """95 % interval of a rate (Wilson, 1927); (0, 1) without data."""
+    if not n:
+        return 0.0, 1.0
+    from scipy.stats import binomtest  # half a second to import: only where it is used
+
+    interval = binomtest(successes, n).proportion_ci(0.95, method="wilson")
+    return float(interval.low), float(interval.high)
+
+
+def _counts(words: Any) -> dict[str, int]:
+    from collections import Counter
+
+    return dict(Counter(words).most_common())

@@ -1,0 +1,1 @@
+"""What proposes actions: prompts, templates and parsers over an engine."""

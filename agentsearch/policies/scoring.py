@@ -1,0 +1,103 @@
+"""A policy that scores every legal action by its log-probability.
+
+A proper prior over a finite list, with nothing to parse. One call scores the list.
+Source: Carta et al., 2023 (GLAM) and Ahn et al., 2022 (SayCan) score actions so.
+"""
+
+from __future__ import annotations
+
+import bisect
+import itertools
+import math
+import random
+from dataclasses import dataclass
+
+from agentsearch.errors import ConfigError, PolicyError
+from agentsearch.policies.prompts import Prompts
+from agentsearch.protocols import Engine
+from agentsearch.seeds import derive_seed
+from agentsearch.types import Context, Proposal, ProposeMode, Request
+
+
+@dataclass(frozen=True)
+class Scoring:
+    """The model's distribution over the legal actions, each closed by its end of turn.
+
+    `distinct` gives the n likeliest with their probability among all legal actions;
+    `sample` draws from that distribution.
+
+    Attributes:
+        engine: the model; it must be able to score given text.
+        prompts: the words around the task.
+        temperature: divides the log-probabilities; the prior of `distinct` uses it too.
+        per_token: divide each log-probability by its tokens first, which stops long
+            action texts from losing by their length alone.
+    """
+
+    engine: Engine
+    prompts: Prompts = Prompts()
+    temperature: float = 1.0
+    per_token: bool = False
+
+    def __post_init__(self) -> None:
+        if self.temperature <= 0:
+            raise ConfigError(
+                f"policy.temperature={self.temperature}: must be more than 0; "
+                "greedy requests take the likeliest action at any temperature."
+            )
+
+    async def propose(
+        self, context: Context, n: int, *, seed: int, mode: ProposeMode = "sample"
+    ) -> list[Proposal]:
+        """Legal actions with their priors.
+
+        Raises:
+            PolicyError: the environment gives no finite list of actions.
+        """
+        scored = await self.scored(context, seed)
+        if mode == "sample":
+            return self.draws(scored, n, seed)
+        ranked = sorted(scored, key=lambda p: -(p.prior or 0.0))
+        return ranked[: 1 if mode == "greedy" else n]
+
+    async def scored(self, context: Context, seed: int) -> list[Proposal]:
+        """Every legal action with its log-probability and prior, in the given order."""
+        legal = context.legal_actions
+        if not legal:
+            raise PolicyError(
+                "policy 'scoring' needs a finite list of legal actions and this state has none; "
+                "use policy 'prompted'."
+            )
+        request = Request(
+            self.prompts.propose_messages(context),
+            choices=legal,
+            seed=seed,
+            account=context.account,
+        )
+        completions = await self.engine.generate(request)
+        logits = [
+            (c.logprob or 0.0) / (max(c.generated_tokens, 1) if self.per_token else 1)
+            for c in completions
+        ]
+        priors = softmax([logit / self.temperature for logit in logits])
+        return [
+            Proposal(action, c.text, 1, c.logprob, prior, None, c.tokens, (), c.version)
+            for action, c, prior in zip(legal, completions, priors, strict=True)
+        ]
+
+    def draws(self, scored: list[Proposal], n: int, seed: int) -> list[Proposal]:
+        """`n` independent draws; the merged counts, not the priors, tell the shares."""
+        cumulative = list(itertools.accumulate(p.prior or 0.0 for p in scored))
+        drawn: list[Proposal] = []
+        for i in range(n):
+            place = random.Random(derive_seed(seed, i)).random() * cumulative[-1]
+            drawn.append(scored[min(bisect.bisect(cumulative, place), len(scored) - 1)])
+        return drawn
+
+
+def softmax(logits: list[float]) -> list[float]:
+    """Probabilities proportional to `exp(logit)`; they sum to 1."""
+    top = max(logits)
+    weights = [math.exp(logit - top) for logit in logits]
+    total = sum(weights)
+    return [weight / total for weight in weights]

@@ -1,0 +1,1 @@
+"""What states are worth: votes, rollouts, and values without a model."""

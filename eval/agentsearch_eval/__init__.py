@@ -1,0 +1,1 @@
+"""Suites, metrics and reports: how methods are compared at equal budgets."""

@@ -1,0 +1,1 @@
+"""Learned judgements of trajectories."""

@@ -1,0 +1,67 @@
+"""Turn a checkpoint into the folder that is shipped, and install it with its card."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+from pathlib import Path
+
+import torch
+from transformers import AutoTokenizer, GenerationConfig
+
+from recipes.tiny.card import card
+from recipes.tiny.model import new_model
+from recipes.tiny.settings import HERE, Settings, load
+
+MODELS = HERE.parents[1] / "agentsearch" / "_models"
+
+
+def export(settings: Settings) -> Path:
+    """Write weights in bfloat16, configuration and tokenizer; the folder's path."""
+    folder = settings.build / settings.name
+    tokenizer = AutoTokenizer.from_pretrained(settings.build / "tokenizer")
+    model = new_model(settings, tokenizer)
+    model.load_state_dict(torch.load(settings.build / "checkpoint.pt", mmap=True)["model"])
+    model.generation_config = GenerationConfig(
+        eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id
+    )
+    model.to(torch.bfloat16).save_pretrained(folder)
+    tokenizer.save_pretrained(folder, save_jinja_files=False)
+    # A name that transformers 4 and vLLM know as well.
+    path = folder / "tokenizer_config.json"
+    config = json.loads(path.read_text()) | {"tokenizer_class": "PreTrainedTokenizerFast"}
+    path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
+    return folder
+
+
+def install(settings: Settings, models: Path = MODELS) -> Path:
+    """Write the card and replace the shipped folder; its new path."""
+    folder, target = settings.build / settings.name, models / settings.name
+    scores = folder / "evaluation.json"
+    if scores.exists():
+        (folder / "README.md").write_text(card(settings, json.loads(scores.read_text())))
+    target.mkdir(parents=True, exist_ok=True)
+    for source in sorted(folder.iterdir()):
+        part = target / f".{source.name}.part"
+        shutil.copyfile(source, part)
+        part.replace(target / source.name)
+    return target
+
+
+def main() -> None:
+    """Export, or install what was exported and evaluated."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("stage", choices=("export", "install"))
+    parser.add_argument("--profile", default="full")
+    parser.add_argument("--models", type=Path, default=MODELS)
+    arguments = parser.parse_args()
+    settings = load(arguments.profile)
+    if arguments.stage == "export":
+        export(settings)
+    else:
+        install(settings, arguments.models)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Run folders, and trees turned into training data."""

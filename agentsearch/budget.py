@@ -46,7 +46,9 @@ class Limits:
             raise ConfigError("budget: no limit is set; set at least one, such as budget.calls=100")
         for name, value in given.items():
             if value <= 0:
-                raise ConfigError(f"budget.{name}={value}: must be more than 0; leave it out for no limit")
+                raise ConfigError(
+                    f"budget.{name}={value}: must be more than 0; leave it out for no limit"
+                )
 
     @property
     def finite_iterations(self) -> int:

@@ -135,16 +135,28 @@ def merge(data: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
             raise ConfigError(f"{override!r}: not an override; write key=value, such as seed=1.")
         try:
             change = OmegaConf.from_dotlist([override])
-            top = key.split(".")[0]
-            if top in COMPONENTS and key == top:
-                merged[top] = change[top]
+            if key in COMPONENTS:
+                merged[key] = change[key]
             else:
-                if "." in key and isinstance(merged.get(top), str):
-                    merged[top] = {"name": merged[top]}
+                spell_out(merged, key)
                 merged = OmegaConf.merge(merged, change)
+            OmegaConf.to_container(merged, resolve=True)
         except (OmegaConfBaseException, yaml.YAMLError, ValueError) as error:
-            raise ConfigError(f"{override!r}: cannot be applied ({error}).") from error
+            why = " ".join(str(error).split())
+            raise ConfigError(f"{override!r}: cannot be applied ({why}).") from error
     return typing.cast(dict[str, Any], OmegaConf.to_container(merged, resolve=True))
+
+
+def spell_out(data: Any, key: str) -> None:
+    """Turn the bare names above `key` into components, so that a field of them can be set."""
+    top, *below = key.split(".")
+    if top not in COMPONENTS or not below:
+        return
+    if isinstance(data.get(top), str):
+        data[top] = as_component(top, data[top])
+    part = data.get(top)
+    if below[0] == "engine" and len(below) > 1 and part and isinstance(part.get("engine"), str):
+        part["engine"] = engine_component(part["engine"])
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
@@ -239,7 +251,9 @@ def check_component(kind: str, key: str, component: Component) -> None:
     if "engine" in component:
         engine = component["engine"]
         build_fields(
-            registry.load("engines", component_name(f"{key}.engine", engine)), f"{key}.engine", engine
+            registry.load("engines", component_name(f"{key}.engine", engine)),
+            f"{key}.engine",
+            engine,
         )
 
 
@@ -253,7 +267,7 @@ def component_name(key: str, component: Any) -> str:
 def build_fields(cls: Any, key: str, component: Component) -> dict[str, Any]:
     """The validated fields of a component, less those the builder injects."""
     given = {k: v for k, v in component.items() if k != "name" and k not in INJECTED}
-    if not dataclasses.is_dataclass(cls):
+    if not (isinstance(cls, type) and dataclasses.is_dataclass(cls)):
         return given
     hints = typing.get_type_hints(cls)
     shape: dict[str, Any] = {}
@@ -267,6 +281,13 @@ def build_fields(cls: Any, key: str, component: Component) -> dict[str, Any]:
     return validated_fields(cls.__name__, shape, given, key)
 
 
+def field_names(cls: Any) -> set[str]:
+    """The fields of a dataclass; none of anything else."""
+    return (
+        {each.name for each in dataclasses.fields(cls)} if dataclasses.is_dataclass(cls) else set()
+    )
+
+
 def validated(cls: type[Any], data: Mapping[str, Any], prefix: str) -> Any:
     """`cls(**data)` after validation of every field."""
     hints = typing.get_type_hints(cls)
@@ -274,7 +295,9 @@ def validated(cls: type[Any], data: Mapping[str, Any], prefix: str) -> Any:
     for each in dataclasses.fields(cls):
         factory = each.default_factory
         default = (
-            each.default if factory is dataclasses.MISSING else pydantic.Field(default_factory=factory)
+            each.default
+            if factory is dataclasses.MISSING
+            else pydantic.Field(default_factory=factory)
         )
         shape[each.name] = (hints[each.name], default)
     return cls(**validated_fields(cls.__name__, shape, data, prefix))
@@ -364,11 +387,10 @@ class Builder:
         """One object from its component; `parts` and the engine go to fields of that name."""
         cls = registry.load(kind, component_name(key, component))
         fields = build_fields(cls, key, component)
-        if dataclasses.is_dataclass(cls):
-            wanted = {each.name for each in dataclasses.fields(cls)}
-            fields |= {name: part for name, part in parts.items() if name in wanted}
-            if engine is not None and "engine" in wanted:
-                fields["engine"] = self.engine(engine, f"{key}.engine")
+        wanted = field_names(cls)
+        fields |= {name: part for name, part in parts.items() if name in wanted}
+        if engine is not None and "engine" in wanted:
+            fields["engine"] = self.engine(engine, f"{key}.engine")
         try:
             return cls(**fields)
         except TypeError as error:

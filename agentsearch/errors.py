@@ -15,8 +15,7 @@ failed task and go on. A message says what is wrong with which value, then what 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 
 
 class AgentSearchError(Exception):
@@ -65,21 +64,35 @@ class BudgetExhausted(Exception):
         self.limit = limit
 
 
-@contextmanager
-def boundary(error: type[SearchError], doing: str) -> Iterator[None]:
+class boundary:  # noqa: N801  # reads like contextlib.suppress
     """Attribute foreign exceptions to the part that raised them.
+
+        with boundary(EngineError, "generate"):
+            ...
 
     Our own errors, exhausted budgets and cancellations pass unchanged.
     """
-    try:
-        yield
-    except (AgentSearchError, BudgetExhausted):
-        raise
-    except Exception as cause:
-        raise error(f"{doing}: {type(cause).__name__}: {cause}") from cause
+
+    __slots__ = ("doing", "error")
+
+    def __init__(self, error: type[SearchError], doing: str) -> None:
+        self.error = error
+        self.doing = doing
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self, kind: type[BaseException] | None, cause: BaseException | None, where: object
+    ) -> None:
+        foreign = not isinstance(cause, (AgentSearchError, BudgetExhausted))
+        if foreign and isinstance(cause, Exception):
+            raise self.error(f"{self.doing}: {type(cause).__name__}: {cause}") from cause
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """`" Did you mean 'x'?"` for the closest known word, or an empty string."""
-    close = difflib.get_close_matches(word, list(known), n=1)
+    known = list(known)
+    stem = word.partition("_")[0]  # c for c_puct
+    close = difflib.get_close_matches(word, known, n=1) or [k for k in known if k == stem]
     return f" Did you mean '{close[0]}'?" if close else ""

@@ -31,11 +31,33 @@ Draft = list[tuple[Proposal, Step[Any]]]
 """Proposals with the step each leads to, not yet attached to the tree."""
 
 
+async def settle(*awaitables: Awaitable[T]) -> list[T | Exception]:
+    """Run side by side until all have ended; what each returned or raised, in order.
+
+    The first runs in the caller's own task, so that one alone costs no task.
+    """
+    tasks = [asyncio.ensure_future(each) for each in awaitables[1:]]
+    try:
+        return [await _outcome(each) for each in (*awaitables[:1], *tasks)]
+    except BaseException:  # we were cancelled: so are they, and nobody is left behind
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        raise
+
+
+async def _outcome(awaitable: Awaitable[T]) -> T | Exception:
+    try:
+        return await awaitable
+    except Exception as error:
+        return error
+
+
 async def gather(*awaitables: Awaitable[T]) -> list[T]:
     """Run side by side, let all finish, then raise the first error if there was one."""
-    results = await asyncio.gather(*awaitables, return_exceptions=True)
+    results = await settle(*awaitables)
     for result in results:
-        if isinstance(result, BaseException):
+        if isinstance(result, Exception):
             raise result
     return cast(list[T], results)
 
@@ -75,13 +97,15 @@ class Problem:
         self.tree = Tree(Node(0, state, env.observe(state)), task.id, task.prompt)
         self.root = self.tree.root
         self._env = env
-        self._policy = policy
-        self._value = value
+        self._policy = cast(Policy, policy)
+        self._node_policy = policy if isinstance(policy, NodePolicy) else None
+        self._value = cast(ValueModel, value)
+        self._node_value = value if isinstance(value, NodeValue) else None
         self._seed = seed
         self._merge = merge
         self._instant = env.spec.instant
-        self._calls_per_sample = _calls_without_engine(policy)
-        self._calls_per_value = _calls_without_engine(value)
+        self._policy_unmetered = _unmetered(policy)
+        self._value_unmetered = _unmetered(value)
         self._answer = getattr(env, "answer", None)
 
     def context(self, node: Node, account: Account | None = None) -> Context:
@@ -89,14 +113,17 @@ class Problem:
         turns: list[Turn] = []
         child, parent = node, node.parent
         while parent is not None:
-            tokens = child.proposal.tokens if child.proposal is not None else None
-            turns.append(Turn(parent.observation, child.action, child.reward, tokens))
+            if child.turn is None:  # every context below this edge shares it
+                tokens = child.proposal.tokens if child.proposal is not None else None
+                child.turn = Turn(parent.observation, child.action, child.reward, tokens)
+            turns.append(child.turn)
             child, parent = parent, parent.parent
+        turns.reverse()
         legal = self._look(self._env.legal_actions, node.state)
         return Context(
             self.task.prompt,
             node.observation,
-            tuple(reversed(turns)),
+            tuple(turns),
             None if legal is None else tuple(legal),
             account,
         )
@@ -118,10 +145,8 @@ class Problem:
         seed = derive_seed(self._seed, self.task.id, node.id, mode, node.draws)
         node.draws += n
         with boundary(PolicyError, "propose"):
-            if self._calls_per_sample is None:
-                proposals = await self._ask_policy(node, n, seed, mode, account)
-            else:
-                proposals = await self._ask_unmetered(node, n, seed, mode, account)
+            ask = self._ask_unmetered if self._policy_unmetered else self._ask_policy
+            proposals = await ask(node, n, seed, mode, account)
         _add_cost(node, account.usage)
         return self._merged(proposals, account)
 
@@ -153,9 +178,7 @@ class Problem:
     async def expand_all(self, nodes: Sequence[Node], n: int) -> list[Sequence[Node]]:
         """`expand` each node, side by side; children are attached in the nodes' order."""
         new = [node for node in nodes if not node.children and not node.done]
-        drafts = await asyncio.gather(
-            *(self._draft(node, n, "distinct") for node in new), return_exceptions=True
-        )
+        drafts = await settle(*(self._draft(node, n, "distinct") for node in new))
         self._attach_all(new, drafts)
         return [node.children for node in nodes]
 
@@ -172,13 +195,11 @@ class Problem:
             Per node its children with how many of the samples took each. Samples that
             could not be parsed or carried out are missing.
         """
-        drafts = await asyncio.gather(
-            *(self._draft(node, n, mode) for node, n in draws), return_exceptions=True
-        )
+        drafts = await settle(*(self._draft(node, n, mode) for node, n in draws))
         attached = self._attach_all([node for node, _ in draws], drafts)
         counted: list[list[tuple[Node, int]]] = []
         for children, draft in zip(attached, drafts, strict=True):
-            assert not isinstance(draft, BaseException)  # _attach_all has raised it
+            assert not isinstance(draft, Exception)  # _attach_all has raised it
             counts = (proposal.count for proposal, step in draft if step.valid)
             counted.append(list(zip(children, counts, strict=True)))
         return counted
@@ -240,15 +261,14 @@ class Problem:
         """`visit` each of several different leaves, all side by side."""
         new = [leaf for leaf in leaves if not leaf.children and not leaf.done]
         unknown = [leaf for leaf in leaves if self.known_value(leaf) is None]
-        replies = await asyncio.gather(
+        replies = await settle(
             *(self.value(node) for node in _to_ask(unknown)),
             *(self._draft(leaf, n, "distinct") for leaf in new),
-            return_exceptions=True,
         )
         values = len(replies) - len(new)
-        self._attach_all(new, cast("Sequence[Draft | BaseException]", replies[values:]))
+        self._attach_all(new, cast("Sequence[Draft | Exception]", replies[values:]))
         for reply in replies[:values]:
-            if isinstance(reply, BaseException):
+            if isinstance(reply, Exception):
                 raise reply
         return [cast(float, self.known_value(leaf)) for leaf in leaves]
 
@@ -257,18 +277,14 @@ class Problem:
     async def _ask_policy(
         self, node: Node, n: int, seed: int, mode: ProposeMode, account: Account
     ) -> list[Proposal]:
-        policy = self._policy
-        if isinstance(policy, NodePolicy):
-            return await policy.propose_at(self, node, n, seed=seed, mode=mode)
-        return await policy.propose(self.context(node, account), n, seed=seed, mode=mode)
+        if self._node_policy is not None:
+            return await self._node_policy.propose_at(self, node, n, seed=seed, mode=mode)
+        return await self._policy.propose(self.context(node, account), n, seed=seed, mode=mode)
 
     async def _ask_unmetered(
         self, node: Node, n: int, seed: int, mode: ProposeMode, account: Account
     ) -> list[Proposal]:
         """Ask a policy without an engine, which costs one call per sample."""
-        calls = self._calls_per_sample
-        if not calls:
-            return await self._ask_policy(node, n, seed, mode, account)
         granted = self.budget.reserve(n)
         try:
             proposals = await self._ask_policy(node, granted, seed, mode, account)
@@ -278,10 +294,10 @@ class Problem:
         return proposals
 
     async def _ask_value(self, node: Node, seed: int, account: Account) -> float:
+        if self._node_value is not None:
+            return await self._node_value.value_at(self, node, seed=seed)
         model = self._value
-        if isinstance(model, NodeValue):
-            return await model.value_at(self, node, seed=seed)
-        if not self._calls_per_value:
+        if not self._value_unmetered:
             return await model.value(self.context(node, account), seed=seed)
         self.budget.reserve(1)
         try:
@@ -333,13 +349,15 @@ class Problem:
         draft: Draft = []
         try:
             if self._instant:
-                for proposal in proposals:
-                    draft.append((proposal, await self._take(node, proposal)))
+                with boundary(EnvError, "step"):
+                    for proposal in proposals:
+                        self.budget.charge_env_step()
+                        step = await self._env.step(node.state, proposal.action or "")
+                        draft.append((proposal, step))
             else:
-                taking = (self._take(node, proposal) for proposal in proposals)
-                steps = await asyncio.gather(*taking, return_exceptions=True)
+                steps = await settle(*(self._take(node, proposal) for proposal in proposals))
                 for proposal, step in zip(proposals, steps, strict=True):
-                    if isinstance(step, BaseException):
+                    if isinstance(step, Exception):
                         raise step
                     draft.append((proposal, step))
         except BudgetExhausted:
@@ -348,38 +366,44 @@ class Problem:
         return draft
 
     def _attach_all(
-        self, nodes: Sequence[Node], drafts: Sequence[Draft | BaseException]
+        self, nodes: Sequence[Node], drafts: Sequence[Draft | Exception]
     ) -> list[list[Node]]:
         """Attach what came back, in order; then raise the first error if there was one."""
         attached = [
-            self._attach(node, draft)
+            [] if isinstance(draft, Exception) else self._attach(node, draft)
             for node, draft in zip(nodes, drafts, strict=True)
-            if not isinstance(draft, BaseException)
         ]
         for draft in drafts:
-            if isinstance(draft, BaseException):
+            if isinstance(draft, Exception):
                 raise draft
         return attached
 
     def _attach(
         self, node: Node, draft: Draft, priors: dict[str, float] | None = None
     ) -> list[Node]:
-        """Make children of the steps; actions that could not be carried out are counted."""
+        """Make children of the steps; actions that could not be carried out are counted.
+
+        Returns:
+            The child of each valid step, new or known. Actions of one draft differ
+            where equal ones merge, so only earlier children are looked through.
+        """
         total = sum(proposal.count for proposal, _ in draft)
+        before = {child.action: child for child in node.children} if self._merge else {}
         grown = bool(node.children)
         attached: list[Node] = []
         for proposal, step in draft:
             if not step.valid:
                 self.budget.usage.invalid_actions += proposal.count
                 continue
-            known = node.child(proposal.action or "") if self._merge and node.children else None
+            action = proposal.action or ""
+            known = before.get(action)
             if known is not None:
                 known.proposal = _with_more(known.proposal or proposal, proposal)
                 attached.append(known)
                 continue
             prior = proposal.prior
             if prior is None:
-                prior = proposal.count / total if priors is None else priors[proposal.action or ""]
+                prior = proposal.count / total if priors is None else priors[action]
             attached.append(self._new_child(node, proposal, step, prior))
         if grown and priors is None:
             _share_again(node)
@@ -397,7 +421,7 @@ class Problem:
             truncated=step.truncated,
             proposal=proposal,
         )
-        if child.done and self._answer is not None:
+        if self._answer is not None and child.done:
             child.answer = self._look(self._answer, step.state)
         return child
 
@@ -440,14 +464,12 @@ def _share_again(node: Node) -> None:
             child.prior = count / sum(counts)
 
 
-def _calls_without_engine(part: object) -> int | None:
-    """Calls charged per sample of a part that owns no engine; None where its engine pays.
+def _unmetered(part: object) -> bool:
+    """Whether a part owns no engine that pays, so that each sample is charged as a call.
 
     Parts that ask no model at all say so with `free = True`.
     """
-    if getattr(part, "engine", None) is not None:
-        return None
-    return 0 if getattr(part, "free", False) else 1
+    return getattr(part, "engine", None) is None and not getattr(part, "free", False)
 
 
 def _to_ask(nodes: Sequence[Node]) -> list[Node]:

@@ -53,8 +53,8 @@ def load(kind: str, name: str) -> Any:
     if name not in entries:
         known = ", ".join(sorted(entries)) or "none is installed"
         raise PluginError(
-            f"{SINGULAR[kind]} {name!r}: no such name.{did_you_mean(name, entries)} Known: {known}. "
-            "Your own class can be named as 'module:Class'."
+            f"{SINGULAR[kind]} {name!r}: no such name.{did_you_mean(name, entries)} "
+            f"Known: {known}. Your own class can be named as 'module:Class'."
         )
     return _import(kind, name, entries[name].value)
 

@@ -21,7 +21,14 @@ from typing import Any, Literal
 
 from agentsearch.budget import Budget, Limits, Usage
 from agentsearch.data.runs import tree_name
-from agentsearch.errors import BudgetExhausted, ConfigError, DataError, EnvError, SearchError, boundary
+from agentsearch.errors import (
+    BudgetExhausted,
+    ConfigError,
+    DataError,
+    EnvError,
+    SearchError,
+    boundary,
+)
 from agentsearch.problem import Problem
 from agentsearch.protocols import Environment, SearchAlgorithm
 from agentsearch.search import choose
@@ -320,7 +327,9 @@ class RunFolder:
         self.path = path
         (path / "trees").mkdir(parents=True, exist_ok=True)
         (path / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
-        self._results = (path / "results.jsonl").open("a", encoding="utf-8", errors="backslashreplace")
+        self._results = (path / "results.jsonl").open(
+            "a", encoding="utf-8", errors="backslashreplace"
+        )
 
     def write(self, result: Result) -> None:
         """Write a finished task: first its tree, then its line.

@@ -9,6 +9,8 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import re
+import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     import networkx
 
 FORMAT = "agentsearch.tree/1"
+NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 class Node:
@@ -43,6 +46,7 @@ class Node:
         draws: how many samples were drawn here, so that the next have other seeds.
         cost: what proposing and valuing here cost, None where nothing was asked.
         extra: an algorithm's own record.
+        turn: what was seen at the parent and done there, once a context has shown it.
     """
 
     __slots__ = (
@@ -62,6 +66,7 @@ class Node:
         "state",
         "terminated",
         "truncated",
+        "turn",
         "value",
         "value_sum",
         "visits",
@@ -99,6 +104,7 @@ class Node:
         self.draws = 0
         self.cost: Usage | None = None
         self.extra: dict[str, Any] | None = None
+        self.turn: Turn | None = None
 
     def __repr__(self) -> str:
         return f"<Node {self.id} {self.action!r} visits={self.visits} mean={self.mean_value:.3g}>"
@@ -125,9 +131,8 @@ class Node:
         return list(self.path_to_root())[::-1]
 
     def descendants(self) -> Iterator[Node]:
-        """This node and all below it, parents before children, in order of creation
-        among siblings."""
-        stack = [self]
+        """This node and all below it, parents before children, older siblings first."""
+        stack: list[Node] = [self]
         while stack:
             node = stack.pop()
             yield node
@@ -170,8 +175,9 @@ class Tree:
     ) -> Node:
         """Attach a new last child to `parent`."""
         nodes = self.nodes
+        id = len(nodes)
         node = Node(
-            len(nodes), state, observation, parent, action, prior, reward, terminated, truncated, proposal
+            id, state, observation, parent, action, prior, reward, terminated, truncated, proposal
         )
         nodes.append(node)
         if parent.children:
@@ -184,8 +190,10 @@ class Tree:
         """The path from the root of the tree to `leaf`."""
         path = leaf.path()
         turns = tuple(
-            Turn(before.observation, after.action, after.reward, after.proposal and after.proposal.tokens)
-            for before, after in zip(path, path[1:], strict=False)
+            Turn(
+                before.observation, node.action, node.reward, node.proposal and node.proposal.tokens
+            )
+            for before, node in zip(path, path[1:], strict=False)
         )
         return Trajectory(self.task_id, turns, leaf.terminated, leaf.truncated, leaf.observation)
 
@@ -201,10 +209,15 @@ class Tree:
         return graph
 
     def write_graphml(self, path: str | Path) -> None:
-        """Write the graph for Gephi, yEd and others."""
+        """Write the graph for Gephi, yEd and others, less what XML cannot hold."""
         import networkx as nx
 
-        nx.write_graphml(self.to_networkx(), path)
+        graph = self.to_networkx()
+        for values in (*graph.nodes.values(), *graph.edges.values()):
+            for name, value in values.items():
+                if isinstance(value, str):
+                    values[name] = NOT_XML.sub("", value)
+        nx.write_graphml(graph, path)
 
     def to_json(self) -> dict[str, Any]:
         """Everything but the states, as plain JSON values. Shared prompts stand once."""
@@ -234,11 +247,13 @@ class Tree:
             tree = cls(_node_from(first, None, prompts), data["task_id"], data["prompt"])
             tree.meta = data["meta"]
             for record in rest:
+                if record["id"] != len(tree) or not 0 <= record["parent"] < len(tree):
+                    raise ValueError(f"node {record['id']}")
                 parent = tree.nodes[record["parent"]]
                 node = _node_from(record, parent, prompts)
                 parent.children = [*parent.children, node]
                 tree.nodes.append(node)
-        except (KeyError, TypeError, ValueError, IndexError) as cause:
+        except (KeyError, TypeError, ValueError, IndexError, AttributeError) as cause:
             raise DataError(f"damaged tree: {type(cause).__name__} at {cause}") from cause
         return tree
 
@@ -263,9 +278,9 @@ class Tree:
             raise DataError(f"{path}: no such tree file") from None
         except DataError as error:
             raise DataError(f"{path}: {error}") from error
-        except (OSError, EOFError, ValueError) as cause:
+        except (OSError, EOFError, ValueError, zlib.error) as cause:
             raise DataError(
-                f"{path}: cannot be read as a tree ({cause}); the file is damaged, run the task again"
+                f"{path}: cannot be read as a tree ({cause}); it is damaged, run the task again"
             ) from cause
 
 

@@ -21,7 +21,7 @@ class ReAct(Prompted):
         "Thought: your reasoning\nAction: the next action"
     )
     max_tokens: int = 256
-    pattern: str | None = r"(?s:.*)^[ \t]*[Aa]ction[ \t]*:[ \t]*(\S[^\n]*)"
+    pattern: str | None = r"(?m)(?s:.*)^[ \t]*[Aa]ction[ \t]*:[ \t]*(\S[^\n]*)"
 
     def parse(self, text: str) -> str | None:
         """What follows the last `Action:`, or None."""

@@ -41,8 +41,9 @@ def best_value(root: Node) -> Node:
 
 
 def best_seen(root: Node) -> Node:
-    """The visited node of the highest return, finished or not; ties go to a finished one,
-    then to the first seen.
+    """The visited node of the highest return, finished or not.
+
+    Ties go to a finished one, then to the first seen.
 
     Source: Koh et al., 2024, whose committed path may stop short of an ending.
     """
@@ -92,7 +93,9 @@ def rule(name: str) -> Rule:
     """
     if name not in RULES:
         known = ", ".join(RULES)
-        raise ConfigError(f"choose={name!r}: no such rule.{did_you_mean(name, RULES)} Rules: {known}.")
+        raise ConfigError(
+            f"choose={name!r}: no such rule.{did_you_mean(name, RULES)} Rules: {known}."
+        )
     return RULES[name]
 
 

@@ -91,26 +91,27 @@ class MCTS:
         """The child of the highest PUCT score; ties go to the likelier, then the older."""
         scale = self.c * math.sqrt(node.visits)
         unvisited = self.first_value(node)
-        best, best_score, best_prior = node, -math.inf, -math.inf
+        best, best_score = node, -math.inf
         for child in node.children:
-            visits, prior = child.visits, child.prior
+            visits = child.visits
             mean = child.value_sum / visits if visits else unvisited
-            score = mean + scale * prior / (1 + visits)  # rules.puct, its constants hoisted
-            if score > best_score or (score == best_score and prior > best_prior):
-                best, best_score, best_prior = child, score, prior
+            score = mean + scale * child.prior / (1 + visits)  # rules.puct, its root hoisted
+            if score > best_score or (score == best_score and child.prior > best.prior):
+                best, best_score = child, score
         return best
 
     def best_by_uct(self, node: Node) -> Node:
         """The child of the highest UCT score; unvisited ones by `first_play`."""
-        unvisited = self.first_value(node)
-        visits = max(node.visits, 1)
-
-        def score(child: Node) -> float:
-            if not child.visits:
-                return unvisited + self.c * math.sqrt(math.log(visits) + 1.0)
-            return rules.uct(child.mean_value, visits, child.visits, self.c)
-
-        return max(node.children, key=lambda child: (score(child), child.prior, -child.id))
+        log_visits = math.log(max(node.visits, 1))
+        unvisited = self.first_value(node) + self.c * math.sqrt(log_visits + 1.0)
+        best, best_score = node, -math.inf
+        for child in node.children:
+            visits, score = child.visits, unvisited
+            if visits:  # rules.uct, its logarithm hoisted
+                score = child.value_sum / visits + self.c * math.sqrt(log_visits / visits)
+            if score > best_score or (score == best_score and child.prior > best.prior):
+                best, best_score = child, score
+        return best
 
     def first_value(self, node: Node) -> float:
         """What a child of `node` is taken to be worth before its first visit."""

@@ -108,7 +108,7 @@ def load_recipe(source: str | Path | Mapping[str, Any], overrides: Sequence[str]
     Args:
         source: a path, a short name from `agentsearch list` such as `game24/mcts`, or a
             mapping of the same shape.
-        overrides: `key=value` with dotted keys, such as `search.c=2.0`; `search=beam`
+        overrides: `key=value` with dotted keys, such as `search.c_puct=2.0`; `search=beam`
             exchanges a whole component.
 
     Raises:

@@ -92,7 +92,5 @@ class boundary:  # noqa: N801  # reads like contextlib.suppress
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """`" Did you mean 'x'?"` for the closest known word, or an empty string."""
-    known = list(known)
-    stem = word.partition("_")[0]  # c for c_puct
-    close = difflib.get_close_matches(word, known, n=1) or [k for k in known if k == stem]
+    close = difflib.get_close_matches(word, list(known), n=1)
     return f" Did you mean '{close[0]}'?" if close else ""

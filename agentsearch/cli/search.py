@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 EXAMPLES = """\b
 Examples:
   agentsearch search game24/mcts
-  agentsearch search game24/mcts tasks.limit=20 budget.calls=64 search.c=2
+  agentsearch search game24/mcts tasks.limit=20 budget.calls=64 search.c_puct=2
   agentsearch search game24/mcts --search beam --run beam-64 budget.calls=64
   agentsearch search game24/mcts --policy openai:Qwen3-4B@http://localhost:8000/v1
   agentsearch search my-recipe.yaml --dry-run --price-in 0.15 --price-out 0.60
@@ -36,7 +36,7 @@ def command(
     ],
     overrides: Annotated[
         list[str] | None,
-        typer.Argument(metavar="KEY=VALUE", help="Fields of the recipe, such as search.c=2."),
+        typer.Argument(metavar="KEY=VALUE", help="Fields of the recipe, such as search.c_puct=2."),
     ] = None,
     env: Annotated[str | None, typer.Option(help="Environment; as env=NAME.")] = None,
     policy: Annotated[

@@ -10,10 +10,12 @@ and, where there is one, the line.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
+from urllib.parse import quote
 
 import yaml
 
@@ -22,6 +24,8 @@ from agentsearch.tree import Tree
 
 SHOWN = 5
 """Most task ids that an error message lists."""
+LONGEST_NAME = 200
+"""Most characters of a file name before its ending."""
 
 
 class Run:
@@ -123,9 +127,15 @@ class Run:
 
 
 def tree_name(task_id: str) -> str:
-    """File name of a task's tree: unsafe characters become dashes."""
-    safe = "".join(c if c.isalnum() or c in "-_." else "-" for c in task_id)
-    return f"{safe.strip('.') or 'task'}.json.gz"
+    """File name of a task's tree, different for different ids: `game24+4-9-10-13.json.gz`.
+
+    Slashes become `+`, other unsafe characters are percent-encoded, long ids hashed.
+    """
+    safe = quote(task_id, safe="/", errors="backslashreplace")
+    safe = safe.replace("/", "+").replace("~", "%7E")
+    if not safe or safe.startswith(".") or len(safe) > LONGEST_NAME:
+        safe = hashlib.sha256(task_id.encode("utf-8", "backslashreplace")).hexdigest()
+    return f"{safe}.json.gz"
 
 
 def _result(where: str, line: str) -> dict[str, Any]:

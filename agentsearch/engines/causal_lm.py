@@ -8,6 +8,7 @@ has the same bits whether it was remembered or not. Nothing here knows text.
 
 from __future__ import annotations
 
+import os
 import random
 from collections import OrderedDict
 from collections.abc import Callable, Generator, Sequence
@@ -28,6 +29,8 @@ from agentsearch.errors import ConfigError
 
 Ids = tuple[int, ...]
 
+SMALL_MODEL = 100_000_000
+"""Parameters below which a model on the CPU takes one thread."""
 ROOM = 32
 """Spare places at the end of a cache, so that new tokens are written and not appended."""
 REMEMBERED_BYTES = 2**29
@@ -173,6 +176,7 @@ class CausalLM:
                 use_safetensors=True,
             )
         self.model.eval().requires_grad_(False).to(self.device)
+        _spare_threads(self.model, self.device)
         self.stops = stops | _stop_ids(self.model)
         self._heads: OrderedDict[Ids, list[tuple[Tensor, Tensor]]] = OrderedDict()
         self._heads_bytes = 0
@@ -357,6 +361,17 @@ def _path_scores(logits: Tensor, job: ScoreJob, trie: TokenTrie) -> list[list[fl
     what = torch.tensor(targets, device=logits.device)
     flat = iter((logits[where, what] - log_z[where]).tolist())
     return [[next(flat) for _ in path] for path in places]
+
+
+def _spare_threads(model: Any, device: torch.device) -> None:
+    """A small model on the CPU takes one thread, unless OMP_NUM_THREADS says otherwise.
+
+    Its matrices are too small to share out: on busy cores threads that wait for each other
+    make it more than ten times slower.
+    """
+    small = model.num_parameters() < SMALL_MODEL
+    if device.type == "cpu" and small and "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(1)
 
 
 def _stack_right(states: Sequence[Tensor], length: int) -> Tensor:

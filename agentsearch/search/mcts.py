@@ -25,7 +25,8 @@ class MCTS:
     Attributes:
         width: most children of a node.
         selection: `puct` uses priors, `uct` ignores them.
-        c: exploration constant; larger explores more.
+        c_puct: exploration constant of PUCT; larger explores more.
+        c_uct: exploration constant of UCT; the square root of 2 suits returns in [0, 1].
         first_play: value of an unvisited child. `parent` takes the mean of the state it
             leaves, less `first_play_reduction`, `infinite` visits every child once first.
         discount: of a return for each step it lies ahead.
@@ -36,7 +37,8 @@ class MCTS:
 
     width: int = 4
     selection: Literal["puct", "uct"] = "puct"
-    c: float = 1.25
+    c_puct: float = 1.25
+    c_uct: float = math.sqrt(2.0)
     first_play: Literal["parent", "infinite"] = "parent"
     first_play_reduction: float = 0.0
     discount: float = 1.0
@@ -89,7 +91,7 @@ class MCTS:
 
     def best_by_puct(self, node: Node) -> Node:
         """The child of the highest PUCT score; ties go to the likelier, then the older."""
-        scale = self.c * math.sqrt(node.visits)
+        scale = self.c_puct * math.sqrt(node.visits)
         unvisited = self.first_value(node)
         best, best_score = node, -math.inf
         for child in node.children:
@@ -103,12 +105,12 @@ class MCTS:
     def best_by_uct(self, node: Node) -> Node:
         """The child of the highest UCT score; unvisited ones by `first_play`."""
         log_visits = math.log(max(node.visits, 1))
-        unvisited = self.first_value(node) + self.c * math.sqrt(log_visits + 1.0)
+        unvisited = self.first_value(node) + self.c_uct * math.sqrt(log_visits + 1.0)
         best, best_score = node, -math.inf
         for child in node.children:
             visits, score = child.visits, unvisited
             if visits:  # rules.uct, its logarithm hoisted
-                score = child.value_sum / visits + self.c * math.sqrt(log_visits / visits)
+                score = child.value_sum / visits + self.c_uct * math.sqrt(log_visits / visits)
             if score > best_score or (score == best_score and child.prior > best.prior):
                 best, best_score = child, score
         return best

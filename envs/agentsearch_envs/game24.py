@@ -85,7 +85,7 @@ class Move:
 
 @dataclass(frozen=True)
 class Game24:
-    """The environment.
+    """Game of 24: join four numbers with + - * / until 24 is left.
 
     Attributes:
         rules: `integer` (as in Intelligent Go-Explore) or `rational`.

@@ -3,7 +3,7 @@
 # Run it from the repository root; PYTHON names the interpreter, PROCESSES how many train.
 set -eu
 profile=${1:-full}
-build=recipes/tiny/build
+build=build/tiny
 models=${2:-$([ "$profile" = full ] && echo agentsearch/_models || echo "$build/$profile/models")}
 python=${PYTHON:-python}
 export OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false PYTHONPATH=.:envs

@@ -63,4 +63,4 @@ def load(profile: str = "full", **changes: object) -> Settings:
     if profile not in profiles:
         raise ValueError(f"{profile}: unknown profile. Known: {', '.join(profiles)}.")
     values = profiles["full"] | profiles[profile] | changes
-    return Settings(**{"build": HERE / "build" / profile, **values})
+    return Settings(**{"build": HERE.parents[1] / "build" / "tiny" / profile, **values})

@@ -18,7 +18,7 @@ FOLDER = Path(__file__).parent
 WORD = "cabac"
 CASES = {
     "mcts_puct": MCTS(width=3),
-    "mcts_uct": MCTS(width=3, selection="uct", c=1.0, discount=0.95),
+    "mcts_uct": MCTS(width=3, selection="uct", c_uct=1.0, discount=0.95),
     "mcts_parallel": MCTS(width=3, parallel=4, virtual_loss=0.5),
     "best_first": BestFirst(width=3),
     "best_first_paper": BestFirst(width=3, order="paper", depth=3, pops=12),

@@ -90,7 +90,7 @@ def test_the_better_first_move_is_preferred(name):
 @pytest.mark.parametrize("name", TREES)
 def test_simulations_go_where_the_value_is(name):
     problem = a_problem(ENV, Sampler(repeats=False), guess(WORD), calls=600, iterations=100)
-    grow(replace(SEARCHES[name], c=0.2), problem)
+    grow(replace(SEARCHES[name], c_puct=0.2, c_uct=0.2), problem)
     visits = {child.action: child.visits for child in problem.root.children}
     assert max(visits, key=visits.get) == WORD[0]
     assert visits[WORD[0]] > sum(visits.values()) / 2

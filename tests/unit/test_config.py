@@ -62,8 +62,8 @@ def test_a_recipe_written_out_is_read_in_as_the_same(tmp_path):
 
 
 def test_overrides_come_last_and_the_last_one_wins():
-    recipe = loaded("search.c=2.0", "budget.calls=7", "budget.calls=9", "seed=4")
-    assert recipe.search == {"name": "mcts", "width": 8, "c": 2.0}
+    recipe = loaded("search.c_puct=2.0", "budget.calls=7", "budget.calls=9", "seed=4")
+    assert recipe.search == {"name": "mcts", "width": 8, "c_puct": 2.0}
     assert (recipe.budget.calls, recipe.seed) == (9, 4)
 
 
@@ -117,10 +117,10 @@ def test_private_code_is_named_by_its_module():
 
 
 def test_an_unknown_key_gets_a_suggestion():
-    assert refused("search.c_put=2").startswith("search.c_put: unknown key. Did you mean 'c'?")
+    assert refused("search.c_put=2").startswith("search.c_put: unknown key. Did you mean 'c_puct'?")
     assert refused("budget.cals=2").startswith("budget.cals: unknown key. Did you mean 'calls'?")
     assert refused("serch=mcts").startswith("serch: unknown key. Did you mean 'search'?")
-    assert "Keys: width, selection, c," in refused("search.xyz=2")
+    assert "Keys: width, selection, c_puct," in refused("search.xyz=2")
 
 
 @pytest.mark.parametrize(
@@ -167,12 +167,12 @@ def test_no_budget_at_all_is_refused():
     assert refused(budget={}).startswith("budget: no limit is set; set at least one")
 
 
-@pytest.mark.parametrize("override", ["search", "=3", "search.c 2", " =3"])
+@pytest.mark.parametrize("override", ["search", "=3", "search.c_puct 2", " =3"])
 def test_what_is_no_override_is_told_how_to_write_one(override):
     assert refused(override).startswith(f"{override!r}: not an override; write key=value")
 
 
-@pytest.mark.parametrize("override", ["search.c=[1", "run=${nope}", "seed.x=3", "search.width.x=3"])
+@pytest.mark.parametrize("override", ["search.c_puct=[1", "run=${nope}", "seed.x=3", "search.width.x=3"])
 def test_an_override_that_cannot_be_applied_is_quoted(override):
     assert override.split("=")[0].split(".")[0] in refused(override)
 

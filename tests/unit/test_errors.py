@@ -58,5 +58,5 @@ def test_an_exhausted_budget_says_how_far_it_went():
 
 def test_the_closest_word_is_suggested():
     assert did_you_mean("beem", ["beam", "mcts"]) == " Did you mean 'beam'?"
-    assert did_you_mean("c_puct", ["width", "c"]) == " Did you mean 'c'?"
+    assert did_you_mean("c_put", ["width", "c_puct"]) == " Did you mean 'c_puct'?"
     assert did_you_mean("xyz", ["beam", "mcts"]) == ""

@@ -107,15 +107,15 @@ def test_a_damaged_file_is_named(folder, file, content, says):
 
 
 def test_a_missing_a_damaged_and_a_foreign_tree_are_named(folder):
-    path = folder / "trees" / "env-3.json.gz"
+    path = folder / "trees" / "env+3.json.gz"
     a_tree("env-3").save(path)  # another task whose file has the same name
-    with pytest.raises(DataError, match=r"env-3\.json\.gz: holds the tree of 'env-3'"):
+    with pytest.raises(DataError, match=r"env\+3\.json\.gz: holds the tree of 'env-3'"):
         Run(folder).tree("env/3")
     path.write_bytes(path.read_bytes()[:40])
-    with pytest.raises(DataError, match=r"env-3\.json\.gz: cannot be read as a tree"):
+    with pytest.raises(DataError, match=r"env\+3\.json\.gz: cannot be read as a tree"):
         Run(folder).tree("env/3")
     path.unlink()
-    with pytest.raises(DataError, match=r"env-3\.json\.gz: no such tree file"):
+    with pytest.raises(DataError, match=r"env\+3\.json\.gz: no such tree file"):
         Run(folder).tree("env/3")
 
 
@@ -129,7 +129,12 @@ def test_a_surrogate_half_in_a_result_is_written_and_read(tmp_path):
 
 @pytest.mark.parametrize(
     ("task_id", "name"),
-    [("env/1-2", "env-1-2"), ("../../etc", "-..-etc"), ("..", "task"), ("é b", "é-b")],
+    [("env/1-2", "env+1-2"), ("a b", "a%20b"), ("a+b", "a%2Bb"), ("é", "%C3%A9")],
 )
-def test_tree_names_stay_in_their_folder(task_id, name):
+def test_tree_names_can_be_read(task_id, name):
     assert tree_name(task_id) == f"{name}.json.gz"
+
+
+def test_different_tasks_never_share_a_file():
+    ids = ["a/b", "a-b", "a+b", "a%2Fb", "a b", "", ".", "..", "x" * 300, "x" * 301, "\ud800"]
+    assert len({tree_name(task_id) for task_id in ids}) == len(ids)

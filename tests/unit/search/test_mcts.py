@@ -28,7 +28,7 @@ def a_family(rng, unvisited=True):
 
 @pytest.mark.parametrize("seed", range(200))
 def test_the_puct_loop_agrees_with_the_rule(seed):
-    node, search = a_family(random.Random(seed)), MCTS(c=1.5, first_play_reduction=0.2)
+    node, search = a_family(random.Random(seed)), MCTS(c_puct=1.5, first_play_reduction=0.2)
 
     def score(child):
         mean = child.mean_value if child.visits else node.mean_value - 0.2
@@ -39,7 +39,7 @@ def test_the_puct_loop_agrees_with_the_rule(seed):
 
 @pytest.mark.parametrize("seed", range(100))
 def test_the_uct_loop_agrees_with_the_rule(seed):
-    node, search = a_family(random.Random(seed), unvisited=False), MCTS(selection="uct", c=0.7)
+    node, search = a_family(random.Random(seed), unvisited=False), MCTS(selection="uct", c_uct=0.7)
 
     def score(child):
         return rules.uct(child.mean_value, node.visits, child.visits, 0.7)
@@ -52,7 +52,7 @@ def test_ties_go_to_the_likelier_then_to_the_older(selection):
     tree = Tree(Node(0, "", ""))
     for prior in (0.2, 0.4, 0.4):
         tree.add(tree.root, f"{len(tree)}", "", prior=prior)
-    search = MCTS(selection=selection, c=0.0)
+    search = MCTS(selection=selection, c_puct=0.0, c_uct=0.0)
     best = search.best_by_puct if selection == "puct" else search.best_by_uct
     assert best(tree.root).id == 2
 
@@ -65,7 +65,7 @@ def test_infinite_first_play_visits_every_child_once_first(selection):
 
 
 def test_first_play_from_the_parent_stays_with_a_good_child():
-    search = MCTS(width=3, c=0.01, first_play_reduction=0.5)
+    search = MCTS(width=3, c_puct=0.01, first_play_reduction=0.5)
     problem = grow(search, a_problem(value=text_value(lambda t: float(t[:1] == "a")), iterations=4))
     assert [child.visits for child in problem.root.children] == [3, 0, 0]
 
@@ -80,7 +80,7 @@ def test_first_play_undoes_the_edge_and_the_discount_of_the_parent():
 def test_a_larger_constant_explores_more():
     def share_of_best(c):
         problem = a_problem(value=text_value(lambda t: float(t[:1] == "a")), iterations=60)
-        grow(MCTS(width=3, c=c), problem)
+        grow(MCTS(width=3, c_puct=c), problem)
         return problem.root.children[0].visits
 
     assert share_of_best(0.5) > share_of_best(20.0)

@@ -107,9 +107,17 @@ class Budget:
 
         for _ in problem.budget:
             ...one round of the search...
+
+    Args:
+        limits: what may be spent.
+        finishing_steps: actions the policy alone may still need once the search stops.
+            A call for each is kept back, at most a tenth of the limit (and a tenth of the
+            tokens), so that a search that has seen no ending leaves enough to reach one.
+            `free_reserve` gives it to the search, which `Problem` does at the first ending.
     """
 
     __slots__ = (
+        "all_limits",
         "iterations",
         "limits",
         "out_of_iterations",
@@ -119,8 +127,9 @@ class Budget:
         "usage",
     )
 
-    def __init__(self, limits: Limits) -> None:
-        self.limits = limits
+    def __init__(self, limits: Limits, finishing_steps: int = 0) -> None:
+        self.all_limits = limits
+        self.limits = _less_reserve(limits, finishing_steps) if finishing_steps else limits
         self.usage = Usage()
         self.iterations = 0
         self.out_of_iterations = False  # whether one more was asked for than there are
@@ -129,7 +138,7 @@ class Budget:
         self.started = time.perf_counter()
 
     def __iter__(self) -> Iterator[int]:
-        limit = self.limits.finite_iterations
+        limit = self.all_limits.finite_iterations
         while self.iterations < limit and self.exhausted() is None:
             self.iterations += 1
             yield self.iterations - 1
@@ -139,6 +148,10 @@ class Budget:
     def seconds(self) -> float:
         """Wall time since the budget was made."""
         return time.perf_counter() - self.started
+
+    def free_reserve(self) -> None:
+        """Spend what was kept back for finishing, too."""
+        self.limits = self.all_limits
 
     def exhausted(self) -> BudgetExhausted | None:
         """The first limit that is reached, if any. Iterations are not counted here."""
@@ -201,6 +214,15 @@ class Budget:
         if limit is not None and used + steps > limit:
             raise BudgetExhausted("env_steps", used, limit)
         self.usage.env_steps += steps
+
+
+def _less_reserve(limits: Limits, steps: int) -> Limits:
+    calls, tokens = limits.calls, limits.tokens
+    return replace(
+        limits,
+        calls=None if calls is None else calls - min(steps, calls // 10),
+        tokens=None if tokens is None else tokens - tokens // 10,
+    )
 
 
 class Account:

@@ -421,6 +421,8 @@ class Problem:
             truncated=step.truncated,
             proposal=proposal,
         )
+        if child.terminated:
+            self.budget.free_reserve()
         if self._answer is not None and child.done:
             child.answer = self._look(self._answer, step.state)
         return child

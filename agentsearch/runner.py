@@ -155,7 +155,7 @@ class Episode:
             setup.policy,
             setup.value,
             state=state,
-            budget=Budget(setup.limits),
+            budget=Budget(setup.limits, setup.env.spec.max_steps),
             seed=setup.seed,
             reward_visible=setup.reward_visible,
         )
@@ -174,7 +174,7 @@ class Episode:
             if not left:
                 self.result.stop = "max_steps"
                 return
-            problem.budget = Budget(self.setup.limits)
+            problem.budget = Budget(self.setup.limits, finishing_steps=1)
             root = problem.root
             leaf = await self.decide()
             if leaf is root:
@@ -208,6 +208,7 @@ class Episode:
     async def finish(self, node: Node, steps: int) -> Node:
         """Let the greedy policy go on from `node` with what is left of the budget."""
         problem, usage = self.problem, self.result.usage
+        problem.budget.free_reserve()
         before = asdict(problem.budget.usage)
         try:
             while not node.done and steps:

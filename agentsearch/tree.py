@@ -262,7 +262,9 @@ class Tree:
         path = Path(path)
         text = json.dumps(self.to_json(), ensure_ascii=False, separators=(",", ":"))
         partial = path.with_name(path.name + ".partial")
-        partial.write_bytes(gzip.compress(text.encode("utf-8", "backslashreplace"), compresslevel=5, mtime=0))
+        partial.write_bytes(
+            gzip.compress(text.encode("utf-8", "backslashreplace"), compresslevel=5, mtime=0)
+        )
         os.replace(partial, path)
 
     @classmethod

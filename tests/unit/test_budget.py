@@ -125,3 +125,24 @@ def test_tokens_run_out():
 def test_a_part_without_tokens_needs_none():
     budget = Budget(Limits(tokens=10))
     assert budget.reserve(3) == 3 and budget.reserved_tokens == 0
+
+
+# -- what is kept back for finishing ----------------------------------------------------
+
+
+def test_a_tenth_at_most_is_kept_back_until_it_is_freed():
+    budget = Budget(Limits(calls=30, tokens=500), finishing_steps=5)
+    assert (budget.limits.calls, budget.limits.tokens) == (27, 450)
+    assert budget.reserve(40) == 27
+    budget.free_reserve()
+    assert budget.reserve(40) == 3
+
+
+def test_no_more_is_kept_back_than_one_call_a_step():
+    assert Budget(Limits(calls=1000), finishing_steps=3).limits.calls == 997
+    assert Budget(Limits(calls=9), finishing_steps=3).limits.calls == 9
+    assert Budget(Limits(seconds=5.0), finishing_steps=3).limits == Limits(seconds=5.0)
+
+
+def test_the_rounds_are_those_of_the_whole_budget():
+    assert len(list(Budget(Limits(calls=100), finishing_steps=10))) == 100

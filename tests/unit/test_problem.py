@@ -602,3 +602,14 @@ def test_a_prompt_that_cannot_be_counted_is_estimated():
             else:
                 with pytest.raises(BudgetExhausted):
                     run(Metered(Uncounted()).generate(request))
+
+
+def test_the_first_ending_frees_what_was_kept_back():
+    problem = a_problem(calls=100)
+    problem.budget = Budget(Limits(calls=100), finishing_steps=3)
+    asyncio.run(problem.expand(problem.root, 3))
+    assert problem.budget.limits.calls == 97
+    node = problem.root
+    while not node.terminated:
+        node = asyncio.run(problem.step(node, "c"))
+    assert problem.budget.limits.calls == 100

@@ -22,7 +22,7 @@ from agentsearch.search.mcts import MCTS
 from agentsearch.tree import Tree
 from agentsearch.types import Step
 from agentsearch.values.plain import Rollout, ScriptedValue, Uniform
-from tests.toy import Letters, Sampler, every_letter, guess
+from tests.toy import Letters, Sampler, a_problem, every_letter, grow, guess
 
 
 def a_setup(**fields):
@@ -52,6 +52,16 @@ def test_the_chosen_path_is_carried_out_and_verified():
     assert (result.actions, result.answer, result.score) == (["c", "a", "b"], "cab", 1.0)
     assert (result.reason, result.decisions, result.mismatches) == ("spelt 'cab'", 1, 0)
     assert result.any_correct and result.nodes == len(result.tree)
+
+
+def test_a_search_that_has_seen_no_ending_leaves_enough_to_reach_one():
+    """Left to itself this beam spends all 24 calls on two levels of three."""
+    wide = Beam(beam_width=9, width=3)
+    alone = grow(wide, a_problem(value=guess("cab"), calls=24))
+    assert not any(node.terminated for node in alone.tree.nodes)
+    result = solved(search=wide, reward_visible=False, limits=Limits(calls=24))
+    assert len(result.actions) == 3 and result.tree.nodes[-1].terminated
+    assert (result.stop, result.usage.calls) == ("budget:calls", 23)
 
 
 def test_a_wrong_answer_gets_the_verifiers_credit():

@@ -31,16 +31,28 @@ class BestOfN:
     choose: RuleName = "best_value"
 
     def __post_init__(self) -> None:
-        _check_counts(self.n, self.batch)
+        for name, count in (("n", self.n), ("batch", self.batch)):
+            if count is not None and count < 1:
+                raise ConfigError(f"search.{name}={count}: must be at least 1.")
 
     async def search(self, problem: Problem) -> None:
         """Draw and value episodes until there are `n` or the budget ends."""
-        for count in _rounds(problem, self.n, self.batch):
+        for count in self.rounds(problem):
             await problem.values(await episodes(problem, count))
+
+    def rounds(self, problem: Problem) -> Iterator[int]:
+        """Sizes of the rounds that make up `n` episodes, or as many as the budget allows."""
+        drawn = 0
+        for _ in problem.budget:
+            if self.n is not None and drawn >= self.n:
+                return
+            count = self.batch if self.n is None else min(self.batch, self.n - drawn)
+            drawn += count
+            yield count
 
 
 @dataclass(frozen=True)
-class SelfConsistency:
+class SelfConsistency(BestOfN):
     """Sample episodes to their ends and take the most frequent answer; no value model.
 
     Attributes:
@@ -49,16 +61,11 @@ class SelfConsistency:
         choose: rule for the final answer.
     """
 
-    n: int | None = None
-    batch: int = 4
     choose: RuleName = "majority_vote"
-
-    def __post_init__(self) -> None:
-        _check_counts(self.n, self.batch)
 
     async def search(self, problem: Problem) -> None:
         """Draw episodes until there are `n` or the budget ends."""
-        for count in _rounds(problem, self.n, self.batch):
+        for count in self.rounds(problem):
             await episodes(problem, count)
 
 
@@ -82,20 +89,3 @@ async def episodes(problem: Problem, count: int) -> list[Node]:
                 else:
                     level[child] = level.get(child, 0) + samples
     return list(ends)
-
-
-def _rounds(problem: Problem, n: int | None, batch: int) -> Iterator[int]:
-    """Sizes of the rounds that make up `n` episodes, or as many as the budget allows."""
-    drawn = 0
-    for _ in problem.budget:
-        if n is not None and drawn >= n:
-            return
-        count = batch if n is None else min(batch, n - drawn)
-        drawn += count
-        yield count
-
-
-def _check_counts(n: int | None, batch: int) -> None:
-    for name, count in (("n", n), ("batch", batch)):
-        if count is not None and count < 1:
-            raise ConfigError(f"search.{name}={count}: must be at least 1.")

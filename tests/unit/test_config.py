@@ -172,7 +172,9 @@ def test_what_is_no_override_is_told_how_to_write_one(override):
     assert refused(override).startswith(f"{override!r}: not an override; write key=value")
 
 
-@pytest.mark.parametrize("override", ["search.c_puct=[1", "run=${nope}", "seed.x=3", "search.width.x=3"])
+@pytest.mark.parametrize(
+    "override", ["search.c_puct=[1", "run=${nope}", "seed.x=3", "search.width.x=3"]
+)
 def test_an_override_that_cannot_be_applied_is_quoted(override):
     assert override.split("=")[0].split(".")[0] in refused(override)
 

@@ -13,8 +13,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Protocol
 
-from agentsearch.errors import BudgetExhausted, ConfigError, EngineError, boundary
-from agentsearch.types import Completion, Request
+from agentsearch.errors import BudgetExhausted, CannotScore, ConfigError, EngineError, boundary
+from agentsearch.types import Completion, Message, Request
 
 WITHOUT_LIMIT = 1_000_000
 """Iterations allowed where only seconds are limited."""
@@ -272,6 +272,7 @@ class Metered:
 
     def __init__(self, engine: _Engine) -> None:
         self.engine = engine
+        self._scores: bool | None = None
 
     @property
     def version(self) -> str:
@@ -299,6 +300,16 @@ class Metered:
         finally:
             budget.release(granted, *cost)
         return completions
+
+    async def can_score(self) -> bool:
+        """Whether the engine gives log-probabilities of given text; asked once, for free."""
+        if self._scores is None:
+            try:
+                await self._send(Request((Message("user", "Hello"),), choices=("Hello",)))
+                self._scores = True
+            except CannotScore:
+                self._scores = False
+        return self._scores
 
     async def close(self) -> None:
         """Close the engine below."""

@@ -165,6 +165,8 @@ async def _carry_out(report: SearchReport, runs_dir: Path, on_event: Event | Non
 
     try:
         await preflight(plan.builder.engines)
+        recipe, setup = await config.settle(plan.recipe, plan.setup)
+        plan = report.plan = dataclasses.replace(plan, recipe=recipe, setup=setup)
         folder = open_folder(plan, runs_dir)
         report.folder, started = folder.path, time.perf_counter()
         try:

@@ -414,6 +414,22 @@ class Builder:
             await engine.close()
 
 
+async def settle(recipe: Recipe, setup: Setup) -> tuple[Recipe, Setup]:
+    """Let the parts decide what was left open, and write down what they decided.
+
+    Raises:
+        ConfigError: a part cannot work with its engine.
+    """
+    after = await setup.settled()
+    decided: dict[str, Component] = {}
+    for key in ("policy", "value"):
+        old, new = getattr(setup, key), getattr(after, key)
+        names = field_names(new) - set(INJECTED)
+        changed = {n: getattr(new, n) for n in names if getattr(new, n) != getattr(old, n)}
+        decided[key] = {**getattr(recipe, key), **changed}
+    return dataclasses.replace(recipe, **decided), after
+
+
 def choose_tasks(setup: Setup, choice: TaskChoice) -> list[Task]:
     """The tasks a recipe names.
 

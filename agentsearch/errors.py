@@ -5,7 +5,7 @@
       PluginError          an entry point that is missing or broken
       DataError            a file that is missing, damaged or of another kind
       SearchError          recorded on the task's result; never cancels siblings
-        EngineError  PolicyError  EnvError  ModelError
+        EngineError (CannotScore)  PolicyError  EnvError  ModelError
     BudgetExhausted        not a failure: carries kind, used, limit
 
 Catch `AgentSearchError` to show a user one sentence; catch `SearchError` to record a
@@ -40,6 +40,10 @@ class SearchError(AgentSearchError):
 
 class EngineError(SearchError):
     """The model's server or process failed."""
+
+
+class CannotScore(EngineError):
+    """The engine samples, but gives no log-probabilities of given text."""
 
 
 class PolicyError(SearchError):

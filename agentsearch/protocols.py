@@ -90,6 +90,9 @@ class Oracle(Protocol):
 class Policy(Protocol):
     """Proposes actions; owns its prompt, history window and parser.
 
+    Optional, here and for value models: `async settled() -> Self`, called before a run
+    begins, decides what was left open by asking the engine, or refuses to begin.
+
     A policy that reads the state itself (the oracle) has
     `propose_at(problem, node, n, *, seed, mode)` instead, and is named in every report.
     """

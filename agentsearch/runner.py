@@ -15,7 +15,7 @@ import json
 import logging
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -61,6 +61,12 @@ class Setup:
                 f"value {type(self.value).__name__} needs the reward, which is hidden; "
                 "set reward_visible=true or use another value such as votes."
             )
+
+    async def settled(self) -> Setup:
+        """Let policy and value decide what was left open by asking their engines."""
+        parts = {"policy": self.policy, "value": self.value}
+        asked = {k: await part.settled() for k, part in parts.items() if hasattr(part, "settled")}
+        return replace(self, **asked)
 
     @property
     def setting(self) -> str:

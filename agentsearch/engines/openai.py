@@ -18,7 +18,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from agentsearch.engines.guard import check_real_engines_allowed, check_request
-from agentsearch.errors import ConfigError, EngineError, did_you_mean
+from agentsearch.errors import CannotScore, ConfigError, EngineError, did_you_mean
 from agentsearch.seeds import derive_seed
 from agentsearch.types import Completion, Message, Request, Tokens
 
@@ -351,8 +351,8 @@ class OpenAIEngine:
             raise self._cannot_score("its /tokenize gives no token ids")
         return tokens
 
-    def _cannot_score(self, why: str) -> EngineError:
-        return EngineError(
+    def _cannot_score(self, why: str) -> CannotScore:
+        return CannotScore(
             f"{self.base_url} cannot score given text ({why}); use policy 'prompted', "
             "or serve the model with vLLM."
         )

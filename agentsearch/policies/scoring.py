@@ -46,6 +46,19 @@ class Scoring:
                 "greedy requests take the likeliest action at any temperature."
             )
 
+    async def settled(self) -> Scoring:
+        """Refuse to begin with an engine that cannot score.
+
+        Raises:
+            ConfigError: naming the policy that needs no scores.
+        """
+        if not await can_score(self.engine):
+            raise ConfigError(
+                "policy 'scoring' needs log-probabilities of given text, which this server does "
+                "not give; use policy 'prompted', or serve the model with vLLM."
+            )
+        return self
+
     async def propose(
         self, context: Context, n: int, *, seed: int, mode: ProposeMode = "sample"
     ) -> list[Proposal]:
@@ -93,6 +106,12 @@ class Scoring:
             place = random.Random(derive_seed(seed, i)).random() * cumulative[-1]
             drawn.append(scored[min(bisect.bisect(cumulative, place), len(scored) - 1)])
         return drawn
+
+
+async def can_score(engine: Engine) -> bool:
+    """Whether an engine gives log-probabilities of given text; all of ours know."""
+    ask = getattr(engine, "can_score", None)
+    return True if ask is None else await ask()
 
 
 def softmax(logits: list[float]) -> list[float]:

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from agentsearch.errors import ConfigError
 from agentsearch.policies.prompts import Prompts
-from agentsearch.policies.scoring import softmax
+from agentsearch.policies.scoring import can_score, softmax
 from agentsearch.protocols import Engine
 from agentsearch.types import Context, Request
 
@@ -30,7 +30,8 @@ class Votes:
         prompts: the words; `judge` asks the question.
         n: judgments sampled, each a call.
         expected: instead of sampling, score the words of `worth` in one call and take
-            the expectation under the model; needs an engine that scores given text.
+            the expectation under the model. None samples, unless `settled` finds that
+            the engine scores given text; a run's `config.yaml` says what it did.
         worth: number each judgment is mapped to, in reward units; the word that comes
             first in the reply counts.
         temperature, max_tokens: of sampling. At temperature 0 all votes would be equal.
@@ -41,7 +42,7 @@ class Votes:
     engine: Engine
     prompts: Prompts = Prompts()
     n: int = 3
-    expected: bool = False
+    expected: bool | None = None
     worth: Mapping[str, float] = field(default_factory=_default_worth)
     temperature: float = 1.0
     max_tokens: int = 16
@@ -52,6 +53,12 @@ class Votes:
             raise ConfigError(f"value.n={self.n}: must be at least 1.")
         if not self.worth:
             raise ConfigError("value.worth: is empty; give each judgment its number.")
+
+    async def settled(self) -> Votes:
+        """Decide between expectation and sampling where that was left open."""
+        if self.expected is not None:
+            return self
+        return replace(self, expected=await can_score(self.engine))
 
     async def value(self, context: Context, *, seed: int) -> float:
         """The mean or expected worth."""

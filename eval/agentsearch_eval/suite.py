@@ -32,6 +32,7 @@ from agentsearch.config import (
     load_recipe,
     merge,
     read_yaml,
+    settle,
     validated,
 )
 from agentsearch.errors import ConfigError, did_you_mean
@@ -185,14 +186,17 @@ def run_cell(recipe: Recipe, folder: Path) -> list[dict[str, Any]]:
     """
     if not _builder:
         _builder.append(Builder())
-    setup = _builder[0].setup(recipe)
+    results = asyncio.run(_run_cell(_builder[0], recipe, folder))
+    return [result.to_dict() for result in results]
+
+
+async def _run_cell(builder: Builder, recipe: Recipe, folder: Path) -> list[Result]:
+    recipe, setup = await settle(recipe, builder.setup(recipe))
     tasks: list[Task] = choose_tasks(setup, recipe.tasks)
     run_folder = RunFolder(folder, recipe.to_dict())
-    results: list[Result] = asyncio.run(
-        run(setup, tasks, run_folder, concurrency=recipe.concurrency)
-    )
+    results = await run(setup, tasks, run_folder, concurrency=recipe.concurrency)
     run_folder.close(summarise(results, setup.setting))
-    return [result.to_dict() for result in results]
+    return results
 
 
 def cell_name(budget: str, row: str) -> str:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import networkx
 import pytest
+import yaml
 from typer.testing import CliRunner
 
 from agentsearch.cli.main import app
@@ -209,7 +210,7 @@ def test_failures_on_the_way_are_shown():
         (["search.width=many"], r"search.width='many': input should be a valid integer"),
         (["budget.calls=0"], r"budget.calls=0: must be more than 0"),
         (["budget.calls=-5"], r"budget.calls=-5: must be more than 0"),
-        (["budget.calls=null"], r"budget: no limit is set"),
+        (["budget.calls=null", "budget.iterations=null"], r"budget: no limit is set"),
         (["tasks.limit=0"], r"tasks.limit=0: leaves no task to run"),
         (["tasks.start=9999"], r"tasks: nothing to run"),
         (["tasks.split=nope"], r"unknown split 'nope'"),
@@ -428,7 +429,7 @@ def test_view_shows_a_tree_by_id_part_and_file(mine):
     whole = run("view", "mine", "game24/1-1-1-12").stdout
     assert "* #0  Numbers: 1 1 1 12" in whole and "verdict" in whole
     assert run("view", "mine", "1-12").stdout == whole
-    file = mine / "trees" / "game24-1-1-1-12.json.gz"
+    file = mine / "trees" / "game24+1-1-1-12.json.gz"
     assert run("view", "mine", str(file)).stdout == whole
     assert len(run("view", "mine", "1-12", "--depth", "1", "--top", "1").stdout) < len(whole)
     assert json.loads(run("view", "mine", "1-12", "--json").stdout)["nodes"]
@@ -452,7 +453,7 @@ def test_view_says_what_is_missing_or_damaged(mine):
     assert "has no such task" in refused("view", "mine", "nope")
     assert "fits 3 tasks" in refused("view", "mine", "game24")
     assert "need a TASK" in refused("view", "mine", "--node", "1")
-    tree = mine / "trees" / "game24-1-1-1-12.json.gz"
+    tree = mine / "trees" / "game24+1-1-1-12.json.gz"
     tree.write_bytes(tree.read_bytes()[:60])
     assert "cannot be read as a tree" in refused("view", "mine", "1-1-1-12")
     Path("mine.json.gz").write_bytes(b"no tree")
@@ -508,3 +509,35 @@ def test_check_wants_a_name_that_is_clear():
     assert "no plug-in has this name. Did you mean 'mcts'?" in refused("check", "mctz")
     assert "no such name" in refused("check", "game24", "--kind", "search")
     assert "no such kind" in refused("check", "game24", "--kind", "envz")
+
+
+# -- servers that cannot score ---------------------------------------------------------
+
+
+def test_the_mcts_recipe_runs_against_a_chat_only_server(server):
+    """Judgments are sampled there, and the run's own recipe says so."""
+    server.missing = {"/tokenize", "/v1/completions"}
+    policy = f"openai:fake@{server.url}"
+    done = run("search", "game24/mcts", "--policy", policy, "tasks.limit=2", "budget.calls=12",
+               "--run", "chat", "--json")  # fmt: skip
+    assert done.exit_code == 0, done.output
+    value = yaml.safe_load(Path("runs/chat/config.yaml").read_text())["value"]
+    assert value == {"name": "votes", "expected": False}
+    assert json.loads(done.stdout)["failed"] == 0
+    judged = [body for body in server.chats() if "still be done" in body["messages"][-1]["content"]]
+    assert judged and all(body["n"] == 3 for body in judged)
+
+
+def test_votes_are_expectations_where_the_server_scores(server):
+    done = run("search", "game24/mcts", "--policy", f"openai:fake@{server.url}", "tasks.limit=1",
+               "budget.calls=12", "--run", "scores")  # fmt: skip
+    assert done.exit_code == 0, done.output
+    assert yaml.safe_load(Path("runs/scores/config.yaml").read_text())["value"]["expected"] is True
+
+
+def test_the_scoring_policy_is_refused_by_a_chat_only_server(server):
+    server.missing = {"/tokenize", "/v1/completions"}
+    engine = f"policy.engine=openai:fake@{server.url}"
+    message = refused("search", "game24/mcts", engine, "run=never")
+    assert "use policy 'prompted'" in message
+    assert not Path("runs/never").exists()

@@ -8,6 +8,7 @@ to what is affordable, and with nothing left `BudgetExhausted` is raised.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, fields, replace
@@ -18,6 +19,8 @@ from agentsearch.types import Completion, Message, Request
 
 WITHOUT_LIMIT = 1_000_000
 """Iterations allowed where only seconds are limited."""
+TEMPLATE_TOKENS = 16
+"""Reserved for a chat template's words around a message, where the engine cannot count."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,9 +48,10 @@ class Limits:
         if not given:
             raise ConfigError("budget: no limit is set; set at least one, such as budget.calls=100")
         for name, value in given.items():
-            if value <= 0:
+            if not 0 < value < math.inf:
                 raise ConfigError(
-                    f"budget.{name}={value}: must be more than 0; leave it out for no limit"
+                    f"budget.{name}={value}: must be more than 0 and finite; "
+                    "leave it out for no limit."
                 )
 
     @property
@@ -284,11 +288,13 @@ class Metered:
 
         Raises:
             BudgetExhausted: not even one call is affordable.
-            EngineError: the engine failed.
+            EngineError: the engine failed, or nobody would pay.
         """
         account = request.account
         if account is None:
-            return await self._send(request)
+            raise EngineError(
+                "The request carries no account to charge; pass account=context.account."
+            )
         budget = account.budget
         cost = self._most(request, budget)
         granted = budget.reserve(1 if request.choices else request.n, *cost)
@@ -323,8 +329,15 @@ class Metered:
         """Most prompt tokens, and most tokens a call, that the request can cost."""
         if budget.limits.tokens is None:
             return 0, 0
-        count = getattr(self.engine, "count_prompt_tokens", None)
-        prompt = count(request) if count else sum(len(m.content) for m in request.messages) // 3
+        most = getattr(self.engine, "most_tokens", None)
+        if most is not None:
+            return most(request)
+        prompt = sum(
+            len(m.content.encode("utf-8", "surrogatepass")) + TEMPLATE_TOKENS
+            for m in request.messages
+        )
         if request.choices:
-            return prompt, sum(len(choice) for choice in request.choices) // 2
+            return prompt, sum(
+                len(choice.encode("utf-8", "surrogatepass")) + 1 for choice in request.choices
+            )
         return prompt, request.max_tokens

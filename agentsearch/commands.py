@@ -28,7 +28,7 @@ from typing import Any
 
 from agentsearch import config, registry
 from agentsearch.budget import Metered
-from agentsearch.errors import AgentSearchError, ConfigError, did_you_mean
+from agentsearch.errors import ConfigError, DataError, did_you_mean
 from agentsearch.runner import Event, Result, RunFolder, Setup, run, summarise
 from agentsearch.types import Context, Message, Request, Task
 
@@ -146,11 +146,6 @@ def carry_out(
         asyncio.run(_carry_out(report, Path(runs_dir), on_event))
     except KeyboardInterrupt:
         raise Interrupted(report) from None
-    except BaseExceptionGroup as group:  # of tasks run side by side: show a user's error alone
-        errors = group.subgroup(AgentSearchError)
-        if errors is None:
-            raise
-        raise _first(errors) from group
     return report
 
 
@@ -173,9 +168,11 @@ async def _carry_out(report: SearchReport, runs_dir: Path, on_event: Event | Non
             await run(
                 plan.setup, plan.tasks, folder, concurrency=plan.recipe.concurrency, on_event=keep
             )
-        finally:
-            report.summary = summary(report, time.perf_counter() - started)
-            folder.close(report.summary)
+        except BaseException:
+            with suppress(DataError):  # what went wrong first is what the user must hear
+                end(report, folder, started)
+            raise
+        end(report, folder, started)
     except Exception:
         if report.folder is not None and not report.results:
             shutil.rmtree(report.folder)  # made above, and nothing came of it
@@ -185,9 +182,10 @@ async def _carry_out(report: SearchReport, runs_dir: Path, on_event: Event | Non
         await plan.builder.close()
 
 
-def _first(group: BaseExceptionGroup[Any]) -> BaseException:
-    error = group.exceptions[0]
-    return _first(error) if isinstance(error, BaseExceptionGroup) else error
+def end(report: SearchReport, folder: RunFolder, started: float) -> None:
+    """Sum up what there is, and close the folder."""
+    report.summary = summary(report, time.perf_counter() - started)
+    folder.close(report.summary)
 
 
 async def preflight(engines: Sequence[Metered]) -> None:
@@ -206,7 +204,7 @@ async def preflight(engines: Sequence[Metered]) -> None:
         elif load is not None:
             await asyncio.to_thread(load)
         else:
-            await engine.generate(Request((Message("user", "Hello"),), max_tokens=1))
+            await engine.engine.generate(Request((Message("user", "Hello"),), max_tokens=1))
 
 
 # -- the folder ------------------------------------------------------------------------
@@ -302,7 +300,7 @@ def summary(report: SearchReport, seconds: float) -> dict[str, Any]:
     """`summary.json`: what was run, how it went, and what it used."""
     plan, results = report.plan, report.results
     recipe, tasks = plan.recipe, max(len(results), 1)
-    counts = summarise(results, plan.setup.setting)
+    counts = summarise(results, plan.setup.setting, plan.setup.oracles)
     per_task = ("calls", "tokens", "env_steps", "seconds")
     engines = Counter[str]()
     for each in plan.builder.engines:
@@ -313,7 +311,6 @@ def summary(report: SearchReport, seconds: float) -> dict[str, Any]:
         "policy": describe(recipe.policy),
         "value": describe(recipe.value),
         "search": recipe.search["name"],
-        "oracle": oracles(plan.setup),
         "budget": {k: v for k, v in dataclasses.asdict(recipe.budget).items() if v is not None},
         "seed": recipe.seed,
         "planned": len(plan.tasks),
@@ -331,15 +328,6 @@ def describe(component: config.Component) -> str:
         return component["name"]
     model = ":".join(str(engine[key]) for key in ("name", "model") if key in engine)
     return f"{component['name']} ({model})"
-
-
-def oracles(setup: Setup) -> list[str]:
-    """Which of policy and value read the solution: a ceiling, never a result."""
-    from agentsearch.policies.scripted import OraclePolicy
-    from agentsearch.values.plain import OracleValue
-
-    parts = {"policy": (setup.policy, OraclePolicy), "value": (setup.value, OracleValue)}
-    return [key for key, (part, cls) in parts.items() if isinstance(part, cls)]
 
 
 def estimate(plan: Plan, price_in: float = 0.0, price_out: float = 0.0) -> Estimate:

@@ -266,7 +266,8 @@ def component_name(key: str, component: Any) -> str:
 
 def build_fields(cls: Any, key: str, component: Component) -> dict[str, Any]:
     """The validated fields of a component, less those the builder injects."""
-    given = {k: v for k, v in component.items() if k != "name" and k not in INJECTED}
+    injected = {"name"} | ({"engine"} & field_names(cls))
+    given = {k: v for k, v in component.items() if k not in injected}
     if not (isinstance(cls, type) and dataclasses.is_dataclass(cls)):
         return given
     hints = typing.get_type_hints(cls)
@@ -311,7 +312,7 @@ def validated_fields(
     Raises:
         ConfigError: the first thing that is wrong, as one sentence.
     """
-    config = pydantic.ConfigDict(extra="forbid", arbitrary_types_allowed=True)
+    config = pydantic.ConfigDict(extra="forbid", arbitrary_types_allowed=True, allow_inf_nan=False)
     model = pydantic.create_model(name, __config__=config, **shape)
     try:
         checked = model.model_validate(dict(given))

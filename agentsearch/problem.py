@@ -3,17 +3,19 @@
 A `Problem` asks the policy for actions, takes steps in the environment, asks the value
 model, merges equal actions, hides what search must not see, and charges everything to
 its budget. It has no verifier. Replies are applied in the order of the requests, so the
-tree does not depend on which reply arrives first.
+tree does not depend on which reply arrives first (but for the last steps or tokens that
+are affordable, where a budget limits those: they go to whoever asks first).
 """
 
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar, cast
 
-from agentsearch.budget import Account, Budget, Usage
+from agentsearch.budget import Account, Budget, Metered, Usage
 from agentsearch.errors import BudgetExhausted, EnvError, ModelError, PolicyError, boundary
 from agentsearch.protocols import (
     Environment,
@@ -223,6 +225,8 @@ class Problem:
         seed = derive_seed(self._seed, self.task.id, node.id, "value", 0)
         with boundary(ModelError, "value"):
             value = await self._ask_value(node, seed, account)
+            if not math.isfinite(value):
+                raise ModelError(f"The value model said {value}; a value must be a finite number.")
         _add_cost(node, account.usage)
         node.value = value
         return value
@@ -284,28 +288,35 @@ class Problem:
     async def _ask_unmetered(
         self, node: Node, n: int, seed: int, mode: ProposeMode, account: Account
     ) -> list[Proposal]:
-        """Ask a policy without an engine, which costs one call per sample."""
+        """Ask a policy without an engine, which costs one call per sample.
+
+        Unless a policy it wraps has paid already.
+        """
         granted = self.budget.reserve(n)
         try:
             proposals = await self._ask_policy(node, granted, seed, mode, account)
-            account.charge_calls(granted)
+            if not account.usage.calls:
+                account.charge_calls(granted)
         finally:
             self.budget.release(granted)
         return proposals
 
     async def _ask_value(self, node: Node, seed: int, account: Account) -> float:
-        if self._node_value is not None:
-            return await self._node_value.value_at(self, node, seed=seed)
-        model = self._value
         if not self._value_unmetered:
-            return await model.value(self.context(node, account), seed=seed)
+            return await self._ask_model(node, seed, account)
         self.budget.reserve(1)
         try:
-            value = await model.value(self.context(node, account), seed=seed)
-            account.charge_calls(1)
+            value = await self._ask_model(node, seed, account)
+            if not account.usage.calls:
+                account.charge_calls(1)
         finally:
             self.budget.release(1)
         return value
+
+    async def _ask_model(self, node: Node, seed: int, account: Account) -> float:
+        if self._node_value is not None:
+            return await self._node_value.value_at(self, node, seed=seed)
+        return await self._value.value(self.context(node, account), seed=seed)
 
     # -- stepping and attaching --------------------------------------------------------
 
@@ -471,7 +482,8 @@ def _unmetered(part: object) -> bool:
 
     Parts that ask no model at all say so with `free = True`.
     """
-    return getattr(part, "engine", None) is None and not getattr(part, "free", False)
+    paid = isinstance(getattr(part, "engine", None), Metered)
+    return not paid and not getattr(part, "free", False)
 
 
 def _to_ask(nodes: Sequence[Node]) -> list[Node]:

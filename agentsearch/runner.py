@@ -13,15 +13,17 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import os
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, is_dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from agentsearch.budget import Budget, Limits, Usage
+from agentsearch.budget import Budget, Limits, Metered, Usage
 from agentsearch.data.runs import tree_name
 from agentsearch.errors import (
+    AgentSearchError,
     BudgetExhausted,
     ConfigError,
     DataError,
@@ -61,6 +63,19 @@ class Setup:
                 f"value {type(self.value).__name__} needs the reward, which is hidden; "
                 "set reward_visible=true or use another value such as votes."
             )
+        choose.rule(self.rule)
+        for name in ("policy", "value"):
+            object.__setattr__(self, name, metered(getattr(self, name)))
+
+    @property
+    def rule(self) -> str:
+        """Name of the search's rule for the final answer."""
+        return getattr(self.search, "choose", "best_value")
+
+    @property
+    def oracles(self) -> list[str]:
+        """Which of policy and value hold the environment, so that they know the solution."""
+        return [name for name in ("policy", "value") if hasattr(getattr(self, name), "env")]
 
     async def settled(self) -> Setup:
         """Let policy and value decide what was left open by asking their engines."""
@@ -122,6 +137,16 @@ class Result:
         )
 
 
+def metered(part: Any) -> Any:
+    """The policy or value model with its engine metered, so that what it asks is paid for."""
+    engine = getattr(part, "engine", None)
+    if engine is None or isinstance(engine, Metered):
+        return part
+    if not is_dataclass(part) or isinstance(part, type):
+        raise ConfigError(f"{type(part).__name__}: its engine is not metered; use Metered(engine).")
+    return replace(part, engine=Metered(engine))
+
+
 async def solve(task: Task, setup: Setup) -> Result:
     """Search one task, carry out the answer, verify it.
 
@@ -138,6 +163,7 @@ async def solve(task: Task, setup: Setup) -> Result:
         await episode.verify()
     except SearchError as error:
         result.status, result.error = "failed", f"{type(error).__name__}: {error}"
+        result.correct, result.credit = False, 0.0
         log.warning("task %s failed: %s", task.id, error)
     result.usage.seconds = time.perf_counter() - started
     result.nodes = len(result.tree) if result.tree is not None else 0
@@ -209,7 +235,7 @@ class Episode:
         finally:
             result.usage.add(problem.budget.usage)
             result.decisions += 1
-        return choose.rule(getattr(self.setup.search, "choose", "best_value"))(problem.root)
+        return choose.rule(self.setup.rule)(problem.root)
 
     async def finish(self, node: Node, steps: int) -> Node:
         """Let the greedy policy go on from `node` with what is left of the budget."""
@@ -262,14 +288,21 @@ class Episode:
         if answer is not None and (self.last.terminated or self.last.truncated):
             with boundary(EnvError, "answer"):
                 result.answer = answer(self.state)
-        tree = self.problem.tree
-        verdicts = {
-            leaf.id: await self.judge(tree.trajectory(leaf), leaf.state)
-            for leaf in tree.root.leaves()
-            if leaf.terminated
-        }
-        result.any_correct = result.correct or any(v.correct for v in verdicts.values())
-        credits = {str(id): verdict.credit for id, verdict in verdicts.items()}
+        await self.label()
+
+    async def label(self) -> None:
+        """Credit every finished leaf, for reports; one that cannot be judged has none."""
+        tree, credits = self.problem.tree, dict[str, float]()
+        self.result.any_correct = self.result.correct
+        for leaf in tree.root.leaves():
+            if leaf.terminated:
+                try:
+                    verdict = await self.judge(tree.trajectory(leaf), leaf.state)
+                except EnvError as error:
+                    log.warning("task %s, leaf %d: %s", self.task.id, leaf.id, error)
+                    continue
+                credits[str(leaf.id)] = verdict.credit
+                self.result.any_correct |= verdict.correct
         tree.meta |= {"committed": self.committed, "credit_after_search": credits}
 
     async def judge(self, trajectory: Trajectory, state: Any) -> Verdict:
@@ -313,9 +346,21 @@ async def run(
                 on_event("finished" if result.status == "ok" else "failed", task, result)
             return result
 
-    async with asyncio.TaskGroup() as group:
-        running = [group.create_task(one(task)) for task in tasks]
+    try:
+        async with asyncio.TaskGroup() as group:
+            running = [group.create_task(one(task)) for task in tasks]
+    except BaseExceptionGroup as group:  # of tasks side by side: a user's error is shown alone
+        errors = group.subgroup(AgentSearchError)
+        if errors is None:
+            raise
+        raise first_error(errors) from group
     return [each.result() for each in running]
+
+
+def first_error(group: BaseExceptionGroup[Any]) -> BaseException:
+    """The first error inside nested groups."""
+    error = group.exceptions[0]
+    return first_error(error) if isinstance(error, BaseExceptionGroup) else error
 
 
 class RunFolder:
@@ -332,11 +377,14 @@ class RunFolder:
         if path.exists() and any(path.iterdir()):
             raise ConfigError(f"{path}: already holds a run; choose another name with run=NAME.")
         self.path = path
-        (path / "trees").mkdir(parents=True, exist_ok=True)
-        (path / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
-        self._results = (path / "results.jsonl").open(
-            "a", encoding="utf-8", errors="backslashreplace"
-        )
+        try:
+            (path / "trees").mkdir(parents=True, exist_ok=True)
+            write_whole(path / "config.yaml", yaml.safe_dump(config, sort_keys=False))
+            self._results = (path / "results.jsonl").open(
+                "a", encoding="utf-8", errors="backslashreplace"
+            )
+        except OSError as cause:
+            raise DataError(f"{path}: cannot be written ({cause.strerror}).") from cause
 
     def write(self, result: Result) -> None:
         """Write a finished task: first its tree, then its line.
@@ -356,14 +404,39 @@ class RunFolder:
             ) from cause
 
     def close(self, summary: dict[str, Any]) -> None:
-        """Write the summary and close."""
-        self._results.close()
+        """Write the summary and close.
+
+        Raises:
+            DataError: the disk is full, or the folder is gone.
+        """
         text = json.dumps(summary, indent=2, ensure_ascii=False)
-        (self.path / "summary.json").write_text(text + "\n", encoding="utf-8")
+        try:
+            self._results.close()
+            write_whole(self.path / "summary.json", text + "\n")
+        except OSError as cause:
+            raise DataError(
+                f"{self.path}: the summary cannot be written ({cause.strerror}); "
+                "the finished tasks are kept."
+            ) from cause
 
 
-def summarise(results: Sequence[Result], setting: str = "") -> dict[str, Any]:
-    """Success with its 95 % Wilson interval, mean score, usage and counts of failures."""
+def write_whole(path: Path, text: str) -> None:
+    """Write a file that appears whole or not at all."""
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(text, encoding="utf-8", errors="backslashreplace")
+    os.replace(partial, path)
+
+
+def summarise(
+    results: Sequence[Result], setting: str = "", oracles: Sequence[str] = ()
+) -> dict[str, Any]:
+    """Success with its 95 % Wilson interval, mean score, usage and counts of failures.
+
+    Args:
+        results: one a task.
+        setting: what stands beside the result, `Setup.setting`.
+        oracles: which parts know the solution, `Setup.oracles`; such a row is no result.
+    """
     n = len(results)
     correct = sum(result.correct for result in results)
     low, high = wilson(correct, n)
@@ -372,6 +445,7 @@ def summarise(results: Sequence[Result], setting: str = "") -> dict[str, Any]:
         usage.add(result.usage)
     return {
         "setting": setting,
+        "oracle": list(oracles),
         "tasks": n,
         "correct": correct,
         "success": correct / n if n else 0.0,

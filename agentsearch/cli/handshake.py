@@ -55,8 +55,8 @@ async def _asked(engine: Metered) -> AsyncIterator[Row]:
     try:
         await preflight([engine])
         yield Row("model", True, "reachable", needed=True)
-        first = await engine.generate(Request(QUESTION, n=2, max_tokens=16, seed=SEED))
-        again = await engine.generate(Request(QUESTION, n=2, max_tokens=16, seed=SEED))
+        first = await engine.engine.generate(Request(QUESTION, n=2, max_tokens=16, seed=SEED))
+        again = await engine.engine.generate(Request(QUESTION, n=2, max_tokens=16, seed=SEED))
     except AgentSearchError as error:
         yield Row("model", False, str(error), needed=True)
         return
@@ -90,7 +90,9 @@ def _served(engine: OpenAIEngine) -> Row:
 async def _scores(engine: Metered) -> tuple[bool, str]:
     """Whether the policy `scoring` and expected votes can be used."""
     try:
-        scored: list[Completion] = await engine.generate(Request(QUESTION, choices=("yes", "no")))
+        scored: list[Completion] = await engine.engine.generate(
+            Request(QUESTION, choices=("yes", "no"))
+        )
     except AgentSearchError as error:
         return False, str(error)
     able = all(each.logprob is not None for each in scored)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
@@ -21,6 +22,8 @@ import yaml
 
 from agentsearch.errors import DataError, did_you_mean
 from agentsearch.tree import Tree
+
+log = logging.getLogger(__name__)
 
 SHOWN = 5
 """Most task ids that an error message lists."""
@@ -60,11 +63,17 @@ class Run:
 
     @cached_property
     def results(self) -> list[dict[str, Any]]:
-        """One dict per finished task, in order of finishing; empty if none has finished."""
+        """One dict per finished task, in order of finishing; empty if none has finished.
+
+        A last line without its end was being written when the run died; it is left out,
+        and a warning says so.
+        """
         path = self.path / "results.jsonl"
         if not path.exists():
             return []
-        lines = _text(path).split("\n")  # not splitlines: the text may hold other line ends
+        lines = _text(path, torn=True).split("\n")  # texts may hold what splitlines splits at
+        if lines.pop():
+            log.warning("%s: its last line was cut short and is left out", path)
         return [_result(f"{path}, line {i}", line) for i, line in enumerate(lines, 1) if line]
 
     @cached_property
@@ -145,9 +154,11 @@ def _result(where: str, line: str) -> dict[str, Any]:
     return result
 
 
-def _text(path: Path) -> str:
+def _text(path: Path, torn: bool = False) -> str:
+    """The text of a file; where it may be `torn`, its last line need not be whole."""
     try:
-        return path.read_text(encoding="utf-8")
+        whole, newline, rest = path.read_bytes().rpartition(b"\n")
+        return (whole + newline).decode() + rest.decode(errors="replace" if torn else "strict")
     except (OSError, UnicodeDecodeError) as cause:
         raise DataError(f"{path}: cannot be read ({cause}).") from cause
 

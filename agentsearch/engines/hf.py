@@ -102,6 +102,13 @@ class HFEngine:
         """Tokens of the rendered prompt; remembered, so that it is not tokenised twice."""
         return len(self._prompt(request.messages).ids)
 
+    def most_tokens(self, request: Request) -> tuple[int, int]:
+        """Tokens of the prompt, and most further ones of each call; scoring is one call."""
+        prompt = self.count_prompt_tokens(request)
+        if request.choices is None:
+            return prompt, request.max_tokens
+        return prompt, sum(len(self._encode_choice(choice)) + 1 for choice in request.choices)
+
     @cached_property
     def version(self) -> str:
         """Name of the model and 12 hex digits of the SHA-256 over its weight files."""

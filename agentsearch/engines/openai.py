@@ -27,6 +27,10 @@ log = logging.getLogger(__name__)
 OPTIONAL_FIELDS = ("return_token_ids", "n")
 """Fields that a server may refuse; the request is then sent without them."""
 REMEMBERED_CHOICES = 16_384
+TEMPLATE_TOKENS = 64
+"""Most tokens that a chat template adds to its messages: a system message, the open turn."""
+MESSAGE_TOKENS = 16
+"""Most tokens around the content of one message."""
 
 Json = dict[str, Any]
 
@@ -135,6 +139,20 @@ class OpenAIEngine:
         connection = self._connections.pop(asyncio.get_running_loop(), None)
         if connection is not None:
             await connection.client.close()
+
+    def most_tokens(self, request: Request) -> tuple[int, int]:
+        """Most tokens of the prompt, and further ones of each call; scoring is one call.
+
+        A token is at least one byte. Until the server has taken `n`, each sample may cost
+        the prompt again, which then belongs to the call.
+        """
+        sizes = (_bytes(message.content) + MESSAGE_TOKENS for message in request.messages)
+        prompt = TEMPLATE_TOKENS + sum(sizes)
+        if request.choices is not None:
+            return prompt, sum(_bytes(choice) + 1 for choice in request.choices)
+        if request.n > 1 and "n" not in self._learnt.accepted - self._learnt.refused:
+            return 0, prompt + request.max_tokens
+        return prompt, request.max_tokens
 
     # sampling
 
@@ -296,6 +314,7 @@ class OpenAIEngine:
             raise self._cannot_score(f"{len(ids)} texts were sent, {len(echoes)} came back")
         usage: Json = reply.get("usage") or {}
         cached = (usage.get("prompt_tokens_details") or {}).get("cached_tokens") or 0
+        first = min(cached // len(ids), len(prompt))  # the rest share the prompt it paid for
         completions: list[Completion] = []
         for choice, own, echo in zip(choices, ids, echoes, strict=True):
             logprobs = (echo or [])[len(prompt) : len(prompt) + len(own)]
@@ -309,7 +328,7 @@ class OpenAIEngine:
                     tokens=tokens,
                     logprob=tokens.logprob,
                     prompt_tokens=len(prompt),
-                    cached_tokens=cached // len(ids),
+                    cached_tokens=len(prompt) if completions else first,
                     generated_tokens=len(own),
                     version=self._version(reply),
                 )
@@ -458,6 +477,10 @@ def import_openai() -> Any:
 def as_json(messages: Sequence[Message]) -> list[Json]:
     """Messages as the protocol writes them."""
     return [{"role": message.role, "content": message.content} for message in messages]
+
+
+def _bytes(text: str) -> int:
+    return len(text.encode("utf-8", "surrogatepass"))
 
 
 def _logprobs(choice: Json) -> list[float]:

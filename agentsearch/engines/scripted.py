@@ -52,6 +52,13 @@ class ScriptedEngine:
         """Words of all messages."""
         return sum(len(message.content.split()) for message in request.messages)
 
+    def most_tokens(self, request: Request) -> tuple[int, int]:
+        """Words of the prompt, and most further ones of each call; scoring is one call."""
+        prompt = self.count_prompt_tokens(request)
+        if request.choices is None:
+            return prompt, request.max_tokens
+        return prompt, sum(len(choice.split()) for choice in request.choices)
+
     def _sampled(self, request: Request, i: int, prompt: int) -> Completion:
         text = self._text(request, i)
         words = text.split()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 
@@ -74,18 +75,18 @@ class Prompted:
         """The action in a reply, or None."""
         if self.pattern is not None:
             found = re.search(self.pattern, text)
-            return found.group(1).strip() or None if found else None
+            return (found.group(1) or "").strip() or None if found else None
         return next((line.strip() for line in text.splitlines() if line.strip()), None)
 
 
-def check_sampling(temperature: float, top_p: float, max_tokens: int) -> None:
-    """Refuse sampling parameters no engine can carry out."""
-    if temperature < 0:
-        raise ConfigError(f"policy.temperature={temperature}: must be 0 or more.")
+def check_sampling(temperature: float, top_p: float, max_tokens: int, part: str = "policy") -> None:
+    """Refuse sampling parameters no engine can carry out; `part` of the recipe holds them."""
+    if not 0 <= temperature < math.inf:
+        raise ConfigError(f"{part}.temperature={temperature}: must be 0 or more.")
     if not 0 < top_p <= 1:
-        raise ConfigError(f"policy.top_p={top_p}: must lie in (0, 1].")
+        raise ConfigError(f"{part}.top_p={top_p}: must lie in (0, 1].")
     if max_tokens < 1:
-        raise ConfigError(f"policy.max_tokens={max_tokens}: must be at least 1.")
+        raise ConfigError(f"{part}.max_tokens={max_tokens}: must be at least 1.")
 
 
 def check_pattern(key: str, pattern: str) -> None:
@@ -95,4 +96,6 @@ def check_pattern(key: str, pattern: str) -> None:
     except re.error as error:
         raise ConfigError(f"{key}={pattern!r}: not a regular expression ({error}).") from None
     if not groups:
-        raise ConfigError(f"{key}={pattern!r}: has no group; put the action in parentheses.")
+        raise ConfigError(
+            f"{key}={pattern!r}: has no group; put what it shall find in parentheses."
+        )

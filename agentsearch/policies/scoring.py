@@ -10,13 +10,14 @@ import bisect
 import itertools
 import math
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from agentsearch.errors import ConfigError, PolicyError
+from agentsearch.errors import ConfigError, EngineError, PolicyError
 from agentsearch.policies.prompts import Prompts
 from agentsearch.protocols import Engine
 from agentsearch.seeds import derive_seed
-from agentsearch.types import Context, Proposal, ProposeMode, Request
+from agentsearch.types import Completion, Context, Proposal, ProposeMode, Request
 
 
 @dataclass(frozen=True)
@@ -89,8 +90,8 @@ class Scoring:
         )
         completions = await self.engine.generate(request)
         logits = [
-            (c.logprob or 0.0) / (max(c.generated_tokens, 1) if self.per_token else 1)
-            for c in completions
+            logprob / (max(c.generated_tokens, 1) if self.per_token else 1)
+            for logprob, c in zip(given_logprobs(completions), completions, strict=True)
         ]
         priors = softmax([logit / self.temperature for logit in logits])
         return [
@@ -112,6 +113,26 @@ async def can_score(engine: Engine) -> bool:
     """Whether an engine gives log-probabilities of given text; all of ours know."""
     ask = getattr(engine, "can_score", None)
     return True if ask is None else await ask()
+
+
+def given_logprobs(completions: Sequence[Completion]) -> list[float]:
+    """Log-probabilities of scored choices.
+
+    Raises:
+        EngineError: one is missing or not a number, or all choices are impossible.
+    """
+    found = [c.logprob for c in completions if c.logprob is not None]
+    if len(found) < len(completions) or any(map(math.isnan, found)):
+        raise EngineError(
+            "The engine gave no log-probability for a choice; use an engine that scores "
+            "given text, or sample: policy 'prompted', or value.expected=false for votes."
+        )
+    if not math.isfinite(max(found)):
+        raise EngineError(
+            f"The likeliest choice has the log-probability {max(found)}, which gives no "
+            "distribution; check the engine's scores."
+        )
+    return found
 
 
 def softmax(logits: list[float]) -> list[float]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from agentsearch.errors import ConfigError
 from agentsearch.problem import Problem
 from agentsearch.search.choose import RuleName
+from agentsearch.search.rules import reward_so_far
 from agentsearch.tree import Node
 
 
@@ -31,9 +32,10 @@ class Beam:
     choose: RuleName = "best_value"
 
     def __post_init__(self) -> None:
-        for name in ("beam_width", "width"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"search.{name}={getattr(self, name)}: must be at least 1.")
+        for name in ("beam_width", "width", "depth"):
+            count: int | None = getattr(self, name)
+            if count is not None and count < 1:
+                raise ConfigError(f"search.{name}={count}: must be at least 1.")
 
     async def search(self, problem: Problem) -> None:
         """Expand and cut, level by level."""
@@ -54,10 +56,8 @@ class Beam:
             if not node.visits:
                 node.visits, node.value_sum = 1, (node.reward or 0.0) + value
         ranked = sorted(
-            candidates, key=lambda node: _reward_so_far(node) + (node.value or 0.0), reverse=True
+            candidates,
+            key=lambda node: reward_so_far(node, problem.root) + (node.value or 0.0),
+            reverse=True,
         )
         return ranked[: self.beam_width]
-
-
-def _reward_so_far(node: Node) -> float:
-    return sum(each.reward or 0.0 for each in node.path_to_root())

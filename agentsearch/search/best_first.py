@@ -16,6 +16,7 @@ from typing import Any, Literal
 from agentsearch.errors import ConfigError
 from agentsearch.problem import Problem
 from agentsearch.search.choose import RuleName
+from agentsearch.search.rules import reward_so_far
 from agentsearch.tree import Node
 from agentsearch.types import Proposal
 
@@ -24,14 +25,16 @@ from agentsearch.types import Proposal
 class BestFirst:
     """Keep a frontier ordered by value and expand its best.
 
+    Where rewards are visible, those on the way to a node are added to its value.
+
     Attributes:
         width: most children of a node.
         order: `best` takes and values children when they are made; equal values go by
             depth, then rank among siblings, then age. `paper` follows Koh et al.
         depth: most actions looked ahead; None is unlimited.
         samples: `paper` samples this many actions and keeps the `width` most frequent;
-            None samples twice the width, as the paper does.
-        threshold: `paper` stops at the first node valued at least this much.
+            None samples twice the width and at least 20, as the paper does.
+        threshold: `paper` stops at the first node that promises at least this much.
         pops: `paper` takes at most this many actions for one decision.
         choose: rule for the final answer; None is `best_value`, and `best_seen` for
             `paper`, where an unfinished path may be the answer.
@@ -46,8 +49,10 @@ class BestFirst:
     choose: RuleName | None = None
 
     def __post_init__(self) -> None:
-        if self.width < 1:
-            raise ConfigError(f"search.width={self.width}: must be at least 1.")
+        for name in ("width", "depth", "pops"):
+            count: int | None = getattr(self, name)
+            if count is not None and count < 1:
+                raise ConfigError(f"search.{name}={count}: must be at least 1.")
         if self.samples is not None and self.samples < self.width:
             raise ConfigError(
                 f"search.samples={self.samples}: fewer than width={self.width}; raise it."
@@ -78,7 +83,8 @@ class BestFirst:
                 if not child.visits:
                     child.visits, child.value_sum = 1, (child.reward or 0.0) + value
                 if self.is_open(child, problem.root):
-                    heapq.heappush(frontier, (-value, child.depth, rank, next(age), child))
+                    promise = reward_so_far(child, problem.root) + value
+                    heapq.heappush(frontier, (-promise, child.depth, rank, next(age), child))
 
     async def paper(self, problem: Problem) -> None:
         """An action waits with its parent's value and is taken when it is popped."""
@@ -98,16 +104,18 @@ class BestFirst:
                 continue
             value = await problem.value(node)
             node.visits, node.value_sum = 1, (node.reward or 0.0) + value
-            if value >= self.threshold:
+            promise = reward_so_far(node, problem.root) + value
+            if promise >= self.threshold:
                 problem.tree.meta["stop"] = "threshold"
                 return
             if self.is_open(node, problem.root):
                 for rank, action in enumerate(await self.candidates(problem, node)):
-                    heapq.heappush(frontier, (-value, first, rank, next(age), node, *action))
+                    heapq.heappush(frontier, (-promise, first, rank, next(age), node, *action))
 
     async def candidates(self, problem: Problem, node: Node) -> Iterator[tuple[Proposal, float]]:
         """The most frequent of the sampled actions, with their shares."""
-        proposals = await problem.propose(node, self.samples or 2 * self.width, "distinct")
+        samples = self.samples or max(2 * self.width, 20)
+        proposals = await problem.propose(node, samples, "distinct")
         kept = sorted(proposals, key=lambda p: -p.count)[: self.width]
         total = sum(proposal.count for proposal in kept)
         return ((p, p.count / total if p.prior is None else p.prior) for p in kept)

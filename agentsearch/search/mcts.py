@@ -50,19 +50,24 @@ class MCTS:
         for name in ("width", "parallel"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"search.{name}={getattr(self, name)}: must be at least 1.")
+        for name in ("c_puct", "c_uct", "virtual_loss"):
+            if getattr(self, name) < 0:
+                raise ConfigError(f"search.{name}={getattr(self, name)}: must not be negative.")
         if not 0.0 < self.discount <= 1.0:
             raise ConfigError(f"search.discount={self.discount}: must lie in (0, 1].")
 
     async def search(self, problem: Problem) -> None:
         """Run rounds of simulations until the budget ends."""
-        root = problem.root
         for _ in problem.budget:
-            if self.parallel > 1:
-                await self.round(problem)
-                continue
-            leaf = self.select(root)
-            value = await problem.visit(leaf, self.width)
-            rules.backup(leaf, value, self.discount, root)
+            await (self.simulation(problem) if self.parallel == 1 else self.round(problem))
+
+    async def simulation(self, problem: Problem) -> None:
+        """Select a leaf, value and expand it, back its value up."""
+        leaf = self.select(problem.root)
+        try:
+            await problem.visit(leaf, self.width)
+        finally:  # a value that was paid for counts, even if the expansion was not affordable
+            self.backup(problem, leaf)
 
     async def round(self, problem: Problem) -> None:
         """Several simulations side by side, backed up in order of selection."""
@@ -75,12 +80,18 @@ class MCTS:
             leaves.append(leaf)
             self.pretend(leaf, root, visits=1)
         try:
-            values = await problem.visit_all(leaves, self.width)
+            await problem.visit_all(leaves, self.width)
         finally:
             for leaf in leaves:
                 self.pretend(leaf, root, visits=-1)
-        for leaf, value in zip(leaves, values, strict=True):
-            rules.backup(leaf, value, self.discount, root)
+            for leaf in leaves:
+                self.backup(problem, leaf)
+
+    def backup(self, problem: Problem, leaf: Node) -> None:
+        """Add what is known of the leaf to every node up to the root."""
+        value = problem.known_value(leaf)
+        if value is not None:
+            rules.backup(leaf, value, self.discount, problem.root)
 
     def select(self, node: Node) -> Node:
         """Follow the highest score down to a leaf."""
@@ -93,7 +104,7 @@ class MCTS:
         """The child of the highest PUCT score; ties go to the likelier, then the older."""
         scale = self.c_puct * math.sqrt(node.visits)
         unvisited = self.first_value(node)
-        best, best_score = node, -math.inf
+        best, best_score = node.children[0], -math.inf
         for child in node.children:
             visits = child.visits
             mean = child.value_sum / visits if visits else unvisited
@@ -106,7 +117,7 @@ class MCTS:
         """The child of the highest UCT score; unvisited ones by `first_play`."""
         log_visits = math.log(max(node.visits, 1))
         unvisited = self.first_value(node) + self.c_uct * math.sqrt(log_visits + 1.0)
-        best, best_score = node, -math.inf
+        best, best_score = node.children[0], -math.inf
         for child in node.children:
             visits, score = child.visits, unvisited
             if visits:  # rules.uct, its logarithm hoisted

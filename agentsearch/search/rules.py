@@ -37,6 +37,19 @@ def growing_c(parent_visits: int, c: float, c_base: float) -> float:
     return c + math.log((parent_visits + c_base + 1) / c_base)
 
 
+def reward_so_far(node: Node, root: Node) -> float:
+    """Rewards seen on the way from `root` to `node`; 0 where search must not see them.
+
+    Added to a node's value, it ranks nodes of different paths by their return: a
+    terminated node is worth 0 where its edge shows the reward.
+    """
+    total, here = 0.0, node
+    while here is not root and here.parent is not None:
+        total += here.reward or 0.0
+        here = here.parent
+    return total
+
+
 def backup(leaf: Node, value: float, discount: float, root: Node) -> None:
     """Add the discounted return to every node from `leaf` up to `root`.
 

@@ -61,6 +61,8 @@ class Rollout:
     def __post_init__(self) -> None:
         if self.n < 1:
             raise ConfigError(f"value.n={self.n}: must be at least 1.")
+        if not 0 < self.discount <= 1:
+            raise ConfigError(f"value.discount={self.discount}: must lie in (0, 1].")
 
     async def value_at(self, problem: Problem, node: Node, *, seed: int) -> float:
         """Play from `node`; nothing is attached to the tree, everything is charged."""

@@ -11,8 +11,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from agentsearch.errors import ConfigError
+from agentsearch.policies.prompted import check_pattern, check_sampling
 from agentsearch.policies.prompts import Prompts
-from agentsearch.policies.scoring import can_score, softmax
+from agentsearch.policies.scoring import can_score, given_logprobs, softmax
 from agentsearch.protocols import Engine
 from agentsearch.types import Context, Request
 
@@ -51,6 +52,9 @@ class Votes:
     def __post_init__(self) -> None:
         if self.n < 1:
             raise ConfigError(f"value.n={self.n}: must be at least 1.")
+        check_sampling(self.temperature, 1.0, self.max_tokens, "value")
+        if self.pattern is not None:
+            check_pattern("value.pattern", self.pattern)
         if not self.worth:
             raise ConfigError("value.worth: is empty; give each judgment its number.")
 
@@ -89,14 +93,14 @@ class Votes:
             account=context.account,
         )
         completions = await self.engine.generate(request)
-        shares = softmax([completion.logprob or 0.0 for completion in completions])
+        shares = softmax(given_logprobs(completions))
         return sum(s * w for s, w in zip(shares, self.worth.values(), strict=True))
 
     def read(self, text: str) -> float | None:
         """The worth of the judgment in a reply, or None where there is none."""
         if self.pattern is not None:
             found = re.search(self.pattern, text)
-            text = found.group(1) if found else ""
+            text = (found.group(1) or "") if found else ""
         places = {word: text.lower().find(word.lower()) for word in self.worth}
         found_words = [word for word, place in places.items() if place >= 0]
         return self.worth[min(found_words, key=places.__getitem__)] if found_words else None

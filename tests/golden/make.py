@@ -21,7 +21,7 @@ CASES = {
     "mcts_uct": MCTS(width=3, selection="uct", c_uct=1.0, discount=0.95),
     "mcts_parallel": MCTS(width=3, parallel=4, virtual_loss=0.5),
     "best_first": BestFirst(width=3),
-    "best_first_paper": BestFirst(width=3, order="paper", depth=3, pops=12),
+    "best_first_paper": BestFirst(width=3, order="paper", depth=3, pops=12, samples=6),
     "beam": Beam(beam_width=2, width=4),
     "best_of_n": BestOfN(n=12, batch=5),
 }

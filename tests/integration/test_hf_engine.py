@@ -239,6 +239,17 @@ def test_usage_counts_the_prompt_once_per_request(engine: HFEngine, reference: R
     assert engine.count_prompt_tokens(CROWD[0]) == length
 
 
+def test_a_reservation_is_exact_for_choices_and_an_upper_bound_for_samples(engine: HFEngine):
+    scoring = Request(chat("left"), choices=CHOICES)
+    sampled, scored = ask(engine, CROWD[0], scoring)
+    prompt, call = engine.most_tokens(CROWD[0])
+    assert (prompt, call) == (sampled[0].prompt_tokens, CROWD[0].max_tokens)
+    assert max(c.generated_tokens for c in sampled) <= call
+    prompt, call = engine.most_tokens(scoring)
+    assert prompt == sum(c.prompt_tokens - c.cached_tokens for c in scored)
+    assert call == sum(c.generated_tokens for c in scored)
+
+
 def test_too_long_a_prompt_is_one_clear_sentence_and_harms_nobody_else(engine: HFEngine):
     async def main() -> list[Any]:
         requests = [replace(CROWD[0], max_tokens=250), CROWD[0]]

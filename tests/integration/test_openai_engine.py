@@ -44,6 +44,7 @@ class FakeServer(ThreadingHTTPServer):
         self.gives_ids = True
         self.gives_usage = True
         self.echo = "logprobs"  # or "nulls", or ""
+        self.cached = 0  # prompt tokens of an echo that the prefix cache served
         self.failures: list[int] = []  # status codes of the next replies
         self.raw: bytes | None = None  # sent instead of any chat completion
         self.pause_s = 0.0
@@ -169,7 +170,8 @@ class Handler(BaseHTTPRequestHandler):
             {"index": i, "text": "", "logprobs": {"token_logprobs": echo}}
             for i, echo in enumerate(echoes)
         ]
-        self.reply(200, {"choices": choices})
+        cached = {"prompt_tokens_details": {"cached_tokens": server.cached}}
+        self.reply(200, {"choices": choices, "usage": cached})
 
     def fail(self, status: int, message: str) -> None:
         self.reply(status, {"error": {"message": message}})
@@ -508,6 +510,63 @@ def test_choices_are_scored_from_the_echo(server: FakeServer):
         assert (completion.finish, completion.text) == ("scored", text)
         assert completion.prompt_tokens == len(PROMPT)
         assert completion.generated_tokens == len(ids)
+
+
+@pytest.mark.parametrize(("cached", "first"), [(0, 0), (10, 5), (10_000, len(PROMPT))])
+def test_the_choices_of_a_request_are_charged_one_prompt(
+    server: FakeServer, cached: int, first: int
+):
+    server.cached = cached
+    (completions,) = ask(engine_at(server), Request(GO, choices=("left", "right")))
+    assert {c.prompt_tokens for c in completions} == {len(PROMPT)}
+    assert [c.cached_tokens for c in completions] == [first, len(PROMPT)]
+
+
+# reservations
+
+
+def spent(completions: list[Completion]) -> int:
+    return sum(c.prompt_tokens - c.cached_tokens + c.generated_tokens for c in completions)
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        Request(GO, max_tokens=12),
+        Request((Message("user", "é" * 50),), n=4, max_tokens=20),
+        Request(GO, choices=("left", "", "größer")),
+    ],
+    ids=["one", "four", "choices"],
+)
+@pytest.mark.parametrize("n", ["taken", "ignored", "refused"])
+def test_a_reservation_is_an_upper_bound(server: FakeServer, request_: Request, n: str):
+    server.ignores_n = n == "ignored"
+    server.refused = {"n"} if n == "refused" else set()
+    engine = engine_at(server)
+    calls = 1 if request_.choices else request_.n
+    for _ in range(2):  # before the server is known, and after
+        prompt, call = engine.most_tokens(request_)
+        (completions,) = ask(engine, request_)
+        assert spent(completions) <= prompt + calls * call
+
+
+def test_a_prompt_is_reserved_for_every_sample_unless_the_server_takes_n(server: FakeServer):
+    many, one = Request(GO, n=3, max_tokens=12), Request(GO, max_tokens=12)
+    engine = engine_at(server)
+    prompt, call = engine.most_tokens(one)
+    assert (prompt, call) == (64 + 2 * 16 + len("be brief" + "go"), 12)
+    assert engine.most_tokens(many) == (0, prompt + 12)  # not known yet
+    ask(engine, many)
+    assert engine.most_tokens(many) == (prompt, 12)
+    server.ignores_n = True
+    ask(engine, many)
+    assert engine.most_tokens(many) == (0, prompt + 12)
+    assert engine.most_tokens(one) == (prompt, 12)
+
+
+def test_choices_reserve_their_bytes(server: FakeServer):
+    prompt, call = engine_at(server).most_tokens(Request(GO, choices=("left", "", "é\ud800")))
+    assert (prompt, call) == (64 + 2 * 16 + len("be brief" + "go"), 4 + 1 + 1 + 2 + 3 + 1)
 
 
 def test_choices_are_tokenised_once(server: FakeServer):

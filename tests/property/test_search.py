@@ -33,7 +33,7 @@ SEARCHES = {
     "self_consistency": SelfConsistency(batch=3),
     "beam": Beam(beam_width=3, width=3),
     "best_first": BestFirst(width=3),
-    "best_first_paper": BestFirst(width=3, order="paper"),
+    "best_first_paper": BestFirst(width=3, order="paper", samples=6),
     "mcts_puct": MCTS(width=3),
     "mcts_uct": MCTS(width=3, selection="uct", discount=0.9),
     "mcts_infinite": MCTS(width=3, selection="uct", first_play="infinite"),

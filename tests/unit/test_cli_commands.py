@@ -201,12 +201,12 @@ def test_failed_tasks_are_results_and_all_failed_is_told(tmp_path):
 )
 def test_oracles_are_named(policy, value, named):
     plan = commands.prepare({**RECIPE, "policy": policy, "value": value})
-    assert commands.oracles(plan.setup) == named
+    assert plan.setup.oracles == named
 
 
 def test_an_oracle_is_known_by_what_it_is_not_by_its_name():
     value = "agentsearch.values.plain:OracleValue"
-    assert commands.oracles(commands.prepare({**RECIPE, "value": value}).setup) == ["value"]
+    assert commands.prepare({**RECIPE, "value": value}).setup.oracles == ["value"]
 
 
 # -- estimates -------------------------------------------------------------------------

@@ -136,7 +136,7 @@ def test_an_unknown_key_gets_a_suggestion():
         ("budget=5", "budget=5: "),
         ("search=5", "search=5: expected a name, or a mapping with a name."),
         ("search={width: 3}", "search: has no name; write search=NAME or search.name=NAME."),
-        ("policy.engine={model: x}", "policy.engine: has no name"),
+        ("policy={name: prompted, engine: {model: x}}", "policy.engine: has no name"),
         ("policy=openai:@http://h/v1", "'openai:@http://h/v1': names no model"),
         ("concurrency=0", "concurrency=0: must be at least 1"),
     ],
@@ -148,7 +148,9 @@ def test_a_wrong_value_is_named_with_what_is_expected(override, start):
 def test_an_unknown_name_gets_a_suggestion():
     assert refused("search=mtcs").startswith("search 'mtcs': no such name. Did you mean 'mcts'?")
     assert refused("env=gaem24").startswith("environment 'gaem24': no such name. Did you mean 'gam")
-    assert refused("policy.engine=scriptd").startswith("engine 'scriptd': no such name. Did you")
+    assert refused("policy={name: prompted, engine: scriptd}").startswith(
+        "engine 'scriptd': no such name. Did you"
+    )
 
 
 def test_a_search_is_made_before_any_model():
@@ -158,7 +160,7 @@ def test_a_search_is_made_before_any_model():
 
 @pytest.mark.parametrize("calls", [0, -3])
 def test_an_impossible_budget_is_refused(calls):
-    text = f"budget.calls={calls}: must be more than 0; leave it out for no limit"
+    text = f"budget.calls={calls}: must be more than 0 and finite; leave it out for no limit"
     assert refused(f"budget.calls={calls}").startswith(text)
 
 
@@ -292,3 +294,15 @@ def test_a_task_of_another_split_is_named_with_the_closest():
 def test_an_unknown_split_is_named():
     with pytest.raises(ConfigError, match="unknown split 'tset'.*Did you mean 'test'"):
         chosen(split="tset")
+
+
+def test_an_engine_or_environment_where_none_belongs_is_an_unknown_key():
+    assert refused("search={name: mcts, engine: tiny}").startswith("search.engine: unknown key")
+    assert refused("search={name: mcts, env: game24}").startswith("search.env: unknown key")
+    assert refused("value={name: oracle, env: game24}").startswith("value.env: unknown key")
+
+
+def test_numbers_must_be_finite():
+    assert refused("search.c_puct=nan").startswith("search.c_puct")
+    assert refused("search.c_puct=.inf").startswith("search.c_puct")
+    assert refused("budget.seconds=nan").startswith("budget.seconds='nan'")

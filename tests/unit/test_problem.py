@@ -5,7 +5,7 @@ import contextlib
 
 import pytest
 
-from agentsearch.budget import Account, Budget, Limits, Metered, Usage
+from agentsearch.budget import TEMPLATE_TOKENS, Account, Budget, Limits, Metered, Usage
 from agentsearch.engines.scripted import ScriptedEngine
 from agentsearch.errors import BudgetExhausted, EngineError, EnvError, ModelError, PolicyError
 from agentsearch.policies.prompted import Prompted
@@ -489,9 +489,38 @@ def test_tokens_are_never_overrun_side_by_side():
     assert budget.usage.tokens == 4 * (3 + 2 * 10) <= 100
 
 
-def test_nobody_pays_for_a_request_without_an_account():
+def test_a_request_that_nobody_pays_for_is_refused():
     engine = Metered(ScriptedEngine(lambda request, i: "a"))
-    assert len(run(engine.generate(Request(CHAT, n=2)))) == 2
+    with pytest.raises(EngineError, match="no account"):
+        run(engine.generate(Request(CHAT, n=2)))
+
+
+def test_a_policy_whose_engine_is_not_metered_is_charged_by_its_samples():
+    problem = a_problem(policy=Prompted(ScriptedEngine(lambda request, i: "abc"[i])), calls=5)
+    run(problem.expand(problem.root, 3))
+    assert problem.budget.usage.calls == 3
+
+
+def test_a_policy_around_a_metered_one_is_charged_once():
+    class Around:
+        inner = Prompted(Metered(ScriptedEngine(lambda request, i: "abc"[i])))
+
+        async def propose(self, context, n, *, seed, mode="sample"):
+            return await self.inner.propose(context, n, seed=seed, mode=mode)
+
+    problem = a_problem(policy=Around(), calls=20)
+    run(problem.expand(problem.root, 3))
+    assert problem.budget.usage.calls == 3 and problem.budget.reserved_calls == 0
+
+
+def test_a_value_at_a_node_is_charged_unless_it_is_free():
+    class Nodes:
+        async def value_at(self, problem, node, *, seed):
+            return 0.25
+
+    problem = a_problem(value=Nodes(), calls=20)
+    assert run(problem.value(problem.root)) == 0.25
+    assert problem.budget.usage.calls == 1
 
 
 def test_a_failing_engine_is_named_and_gives_its_reservation_back():
@@ -594,7 +623,8 @@ class Uncounted:
 def test_a_prompt_that_cannot_be_counted_is_estimated():
     long = (Message("user", "x" * 300),)
     for fields in ({"max_tokens": 5}, {"choices": ("y" * 10,)}):
-        for tokens, granted in ((104, False), (105, True)):
+        most = 300 + TEMPLATE_TOKENS + (11 if "choices" in fields else 5)
+        for tokens, granted in ((most - 1, False), (most, True)):
             budget = Budget(Limits(tokens=tokens))
             request = Request(long, account=Account(budget), **fields)
             if granted:
@@ -613,3 +643,9 @@ def test_the_first_ending_frees_what_was_kept_back():
     while not node.terminated:
         node = asyncio.run(problem.step(node, "c"))
     assert problem.budget.limits.calls == 100
+
+
+def test_a_value_that_is_no_number_is_the_models_fault():
+    problem = a_problem(value=ScriptedValue(lambda context: float("nan")))
+    with pytest.raises(ModelError, match="finite"):
+        run(problem.value(problem.root))

@@ -22,7 +22,7 @@ from agentsearch.search.mcts import MCTS
 from agentsearch.tree import Tree
 from agentsearch.types import Step
 from agentsearch.values.plain import Rollout, ScriptedValue, Uniform
-from tests.toy import Letters, Sampler, a_problem, every_letter, grow, guess
+from tests.toy import Letters, Sampler, Speller, a_problem, every_letter, grow, guess
 
 
 def a_setup(**fields):
@@ -62,6 +62,54 @@ def test_a_search_that_has_seen_no_ending_leaves_enough_to_reach_one():
     result = solved(search=wide, reward_visible=False, limits=Limits(calls=24))
     assert len(result.actions) == 3 and result.tree.nodes[-1].terminated
     assert (result.stop, result.usage.calls) == ("budget:calls", 23)
+
+
+def test_a_failed_task_is_never_correct():
+    class Mute(Letters):
+        def answer(self, state):
+            if state == "cab":
+                raise RuntimeError("no words")
+            return state
+
+    result = solved(env=Mute(), search=Greedy(), policy=Scripted({"": "c", "c": "a", "ca": "b"}))
+    assert result.status == "failed"
+    assert (result.correct, result.credit) == (False, 0.0)
+    assert summarise([result])["correct"] == 0
+
+
+def test_a_leaf_that_cannot_be_judged_fails_no_task():
+    class Picky:
+        async def verify(self, task, trajectory, state):
+            if state != "cab":
+                raise RuntimeError("what is this?")
+            return await Speller("cab").verify(task, trajectory, state)
+
+    class Judged(Letters):
+        verifier = Picky()
+
+    result = solved(env=Judged(), search=Beam(beam_width=3, width=3))
+    assert (result.status, result.correct) == ("ok", True)
+    assert list(result.tree.meta["credit_after_search"].values()) == [1.0]
+
+
+def test_an_engine_is_metered_by_the_setup_itself():
+    bare = Prompted(ScriptedEngine(lambda request, i: "cab"[i % 3]))
+    setup = a_setup(policy=bare, value=Uniform(), limits=Limits(calls=7))
+    assert isinstance(setup.policy.engine, Metered)
+    assert solved(policy=bare, value=Uniform(), limits=Limits(calls=7)).usage.calls == 7
+
+
+def test_a_rule_that_does_not_exist_is_refused_before_the_search():
+    with pytest.raises(ConfigError, match="best_valu.*Did you mean 'best_value'"):
+        a_setup(search=MCTS(choose="best_valu"))
+
+
+def test_a_full_disk_is_one_sentence(tmp_path):
+    folder = RunFolder(tmp_path / "run", {})
+    folder.path.joinpath("summary.json.partial").mkdir()  # the write fails, as on a full disk
+    with pytest.raises(DataError, match="summary cannot be written"):
+        folder.close({})
+    assert not (folder.path / "summary.json").exists()
 
 
 def test_a_wrong_answer_gets_the_verifiers_credit():
@@ -111,7 +159,7 @@ def test_an_episode_no_longer_than_its_limit():
 
 
 def test_the_searchs_own_word_for_why_it_ended():
-    paper = BestFirst(width=3, order="paper", threshold=0.3, pops=5)
+    paper = BestFirst(width=3, order="paper", threshold=0.3, pops=5, samples=6)
     assert solved(search=paper).stop == "threshold"
     assert solved(search=replace(paper, threshold=2.0)).stop == "budget:pops"
     assert solved().stop == "finished"

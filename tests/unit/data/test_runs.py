@@ -95,7 +95,7 @@ def test_a_damaged_line_is_named(folder, line, says):
         ("config.yaml", b"- a", "no mapping"),
         ("config.yaml", b"\xff\xfe\xff", "cannot be read"),
         ("summary.json", b'{"success": 0.', "not valid JSON"),
-        ("results.jsonl", b"\xff\xfe", "cannot be read"),
+        ("results.jsonl", b"\xff\xfe\n", "cannot be read"),
     ],
 )
 def test_a_damaged_file_is_named(folder, file, content, says):
@@ -138,3 +138,17 @@ def test_tree_names_can_be_read(task_id, name):
 def test_different_tasks_never_share_a_file():
     ids = ["a/b", "a-b", "a+b", "a%2Fb", "a b", "", ".", "..", "x" * 300, "x" * 301, "\ud800"]
     assert len({tree_name(task_id) for task_id in ids}) == len(ids)
+
+
+def test_a_last_line_cut_short_costs_no_other(tmp_path, caplog):
+    """What a kill or a full disk leaves behind, in the middle of a character too."""
+    written = RunFolder(tmp_path / "r", {})
+    for task_id in ("a", "b"):
+        written.write(Result(task_id, answer="é"))
+    written.close({})
+    path = tmp_path / "r" / "results.jsonl"
+    whole = path.read_bytes()
+    for cut in range(1, len(whole) // 2):
+        path.write_bytes(whole[:-cut])
+        assert [line["task_id"] for line in Run(tmp_path / "r").results] == ["a"]
+    assert "cut short" in caplog.text

@@ -43,6 +43,16 @@ def test_choices_are_scored_in_order():
     ]
 
 
+def test_a_reservation_is_what_a_request_can_cost_at_most():
+    engine = ScriptedEngine(lambda request, i: "one two three", score=lambda request, choice: 0.0)
+    for request in (Request(HELLO, n=2, max_tokens=3), Request(HELLO, choices=("go left", "up"))):
+        prompt, call = engine.most_tokens(request)
+        made = asyncio.run(engine.generate(request))
+        calls = 1 if request.choices else request.n
+        assert prompt == sum(c.prompt_tokens - c.cached_tokens for c in made)
+        assert calls * call == sum(c.generated_tokens for c in made)
+
+
 def test_choices_need_a_score():
     engine = ScriptedEngine(replies=["x"])
     with pytest.raises(EngineError, match="score"):

@@ -99,6 +99,11 @@ def test_a_pattern_finds_the_action():
     assert [read("so <go> <stay>"), read("go"), read("< >")] == ["go", None, None]
 
 
+def test_a_group_that_matches_nothing_is_no_action():
+    read = Prompted(ENGINE, pattern=r"act:(?: (\w+))?").parse
+    assert [read("act: go"), read("act:")] == ["go", None]
+
+
 @pytest.mark.parametrize(
     ("reply", "action"),
     [
@@ -118,6 +123,7 @@ def test_react_takes_the_last_action_line(reply, action):
     ("fields", "named"),
     [
         ({"temperature": -1.0}, "policy.temperature=-1.0"),
+        ({"temperature": float("nan")}, "policy.temperature=nan"),
         ({"top_p": 0.0}, "policy.top_p=0.0"),
         ({"top_p": 1.1}, "policy.top_p=1.1"),
         ({"max_tokens": 0}, "policy.max_tokens=0"),

@@ -7,7 +7,7 @@ from collections import Counter
 import pytest
 
 from agentsearch.engines.scripted import ScriptedEngine
-from agentsearch.errors import ConfigError, PolicyError
+from agentsearch.errors import ConfigError, EngineError, PolicyError
 from agentsearch.policies.scoring import Scoring, softmax
 from agentsearch.types import Context
 
@@ -52,6 +52,22 @@ def test_long_texts_need_not_lose_by_their_length():
 def test_without_a_finite_list_it_says_what_to_use(legal):
     with pytest.raises(PolicyError, match="use policy 'prompted'"):
         proposed(1, "sample", context=Context("p", "o", legal_actions=legal))
+
+
+@pytest.mark.parametrize("logprob", [None, math.nan])
+def test_a_choice_without_a_log_probability_is_an_error(logprob):
+    engine = ScriptedEngine(score=lambda request, c: logprob if c == "left" else -1.0)
+    with pytest.raises(EngineError, match="gave no log-probability for a choice; use"):
+        asyncio.run(Scoring(engine).propose(CONTEXT, 1, seed=0))
+
+
+def test_an_impossible_choice_has_no_share_but_not_all_may_be():
+    engine = ScriptedEngine(score=lambda request, c: -math.inf if c == "left" else -1.0)
+    made = asyncio.run(Scoring(engine).propose(CONTEXT, 3, seed=0, mode="distinct"))
+    assert [(p.action, p.prior) for p in made][-1] == ("left", 0.0)
+    nothing = ScriptedEngine(score=lambda request, c: -math.inf)
+    with pytest.raises(EngineError, match="log-probability -inf"):
+        asyncio.run(Scoring(nothing).propose(CONTEXT, 1, seed=0))
 
 
 def test_temperature_0_is_refused():

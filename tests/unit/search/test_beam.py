@@ -64,7 +64,7 @@ def test_a_beam_without_candidates_ends():
     assert [node.state for node in problem.tree.nodes] == ["", "a"]
 
 
-@pytest.mark.parametrize("field", ["beam_width", "width"])
+@pytest.mark.parametrize("field", ["beam_width", "width", "depth"])
 def test_impossible_settings_are_refused(field):
     with pytest.raises(ConfigError, match=f"^search.{field}=0: must be at least 1"):
         Beam(**{field: 0})

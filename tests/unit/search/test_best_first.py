@@ -84,6 +84,35 @@ def test_paper_keeps_the_most_frequent_of_its_samples():
     assert [(c.action, c.prior) for c in problem.root.children] == [("b", 0.5), ("c", 0.5)]
 
 
+@pytest.mark.parametrize(
+    ("fields", "asked"), [({}, 20), ({"width": 11}, 22), ({"width": 2, "samples": 3}, 3)]
+)
+def test_paper_samples_twice_the_width_and_at_least_20(fields, asked):
+    seen = []
+    policy = Scripted(lambda context, n: seen.append(n) or "abc")
+    grow(BestFirst(order="paper", depth=1, **fields), a_problem(policy=policy))
+    assert seen == [asked]
+
+
+def test_paper_stops_at_the_first_leaf_whose_return_reaches_the_threshold():
+    search = BestFirst(width=3, order="paper")
+    problem = a_problem(value=guess(), reward_visible=True)
+    grow(search, problem)
+    last = problem.tree.nodes[-1]
+    assert (last.state, last.value, last.reward) == ("cab", 0.0, 1.0)
+    assert problem.tree.meta["stop"] == "threshold"
+    assert result(search, problem)[0] == ["c", "a", "b"]
+
+
+def test_paper_orders_by_the_rewards_on_the_way_too():
+    env = Letters(word="aaa", pay={"b": 0.6})
+    search = BestFirst(width=3, order="paper", threshold=9.0, pops=4)
+    seen = a_problem(env, value=text_value(lambda text: 0.4), reward_visible=True)
+    hidden = a_problem(env, value=text_value(lambda text: 0.4))
+    assert expanded(grow(search, seen)) == ["", "b", "ba"]
+    assert expanded(grow(search, hidden)) == ["", "a"]
+
+
 def test_paper_passes_over_an_action_that_cannot_be_carried_out():
     search = BestFirst(width=3, order="paper", depth=1)
     problem = grow(search, a_problem(policy=Scripted({"": "zab"})))
@@ -108,6 +137,16 @@ def test_equal_values_go_by_depth_then_rank_then_age():
     assert expanded(grow(BestFirst(width=3), problem)) == ["", "a", "b", "c", "aa", "ba"]
 
 
+def test_the_path_that_earned_more_is_expanded_first():
+    env = Letters(word="aaa", pay={"b": 0.3})
+    worth = {"a": 0.6, "b": 0.4, "c": 0.65}
+    value = text_value(lambda text: worth.get(text, 0.1))
+    seen = a_problem(env, value=value, reward_visible=True, iterations=4)
+    hidden = a_problem(env, value=value, iterations=4)
+    assert expanded(grow(BestFirst(width=3), seen)) == ["", "b", "bb", "c"]
+    assert expanded(grow(BestFirst(width=3), hidden)) == ["", "c", "a", "b"]
+
+
 def test_nothing_beyond_the_depth_is_grown():
     problem = grow(BestFirst(width=3, depth=2), a_problem())
     assert max(node.depth for node in problem.tree.nodes) == 2
@@ -126,7 +165,9 @@ def test_each_order_has_its_own_rule_for_the_answer():
     assert BestFirst(order="paper", choose="likeliest").choose == "likeliest"
 
 
-@pytest.mark.parametrize("fields", [{"width": 0}, {"width": 5, "samples": 4}])
+@pytest.mark.parametrize(
+    "fields", [{"width": 0}, {"depth": 0}, {"pops": 0}, {"samples": 4, "width": 5}], ids=str
+)
 def test_impossible_settings_are_refused(fields):
-    with pytest.raises(ConfigError, match="^search.(width|samples)="):
+    with pytest.raises(ConfigError, match=f"^search.{next(iter(fields))}="):
         BestFirst(**fields)

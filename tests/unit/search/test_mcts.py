@@ -146,11 +146,20 @@ def test_a_round_evaluates_different_leaves_and_leaves_no_trace_of_its_loss():
     assert problem.root.value_sum == pytest.approx(brute_force(problem.root, 1.0)[0])
 
 
-def test_a_round_cut_by_the_budget_takes_its_loss_back():
+def test_a_round_cut_by_the_budget_takes_its_loss_back_and_keeps_what_was_paid():
+    """4 calls for the root; of 5 more, 3 value the round's leaves and 2 expand one."""
     problem = grow(MCTS(width=3, parallel=3), a_problem(calls=9))
-    assert problem.root.visits == 1  # the second round was not affordable in whole
-    assert [child.visits for child in problem.root.children] == [0, 0, 0]
-    assert problem.root.value_sum == problem.root.value
+    children = problem.root.children
+    assert problem.budget.usage.calls == 9
+    assert [child.visits for child in children] == [1, 1, 1] and problem.root.visits == 4
+    values = [node.value for node in (problem.root, *children)]
+    assert problem.root.value_sum == pytest.approx(sum(values))
+
+
+def test_a_value_that_was_paid_for_counts_though_the_expansion_was_not_affordable():
+    problem = grow(MCTS(width=3), a_problem(calls=5))
+    assert problem.budget.usage.calls == 5
+    assert [child.visits for child in problem.root.children] == [1, 0, 0]
 
 
 def test_rounds_do_not_depend_on_the_order_of_replies():
@@ -182,3 +191,11 @@ def test_a_tree_of_endings_does_not_spin_for_ever():
 def test_impossible_settings_are_refused(fields, named):
     with pytest.raises(ConfigError, match=f"^search.{named}: must"):
         MCTS(**fields)
+
+
+@pytest.mark.parametrize("selection", ["puct", "uct"])
+def test_scores_that_are_no_numbers_do_not_hang_the_search(selection):
+    policy = Scripted({"": [Proposal(a, a, prior=math.nan) for a in "ab"]})
+    search = MCTS(selection=selection, c_uct=math.nan)
+    problem = grow(search, a_problem(policy=policy, iterations=5))
+    assert problem.root.visits == 5

@@ -33,6 +33,14 @@ def chain(*rewards):
     return tree.nodes
 
 
+def test_the_reward_so_far_is_that_of_the_way_from_the_root_of_the_search():
+    top, first, second, third = chain(1.0, 2.0, 4.0)
+    assert rules.reward_so_far(third, top) == 7.0
+    assert rules.reward_so_far(third, first) == 6.0
+    assert rules.reward_so_far(second, second) == 0.0
+    assert rules.reward_so_far(chain(None, None)[-1], top) == 0.0
+
+
 def test_backup_counts_a_return_from_the_nodes_own_edge_on():
     root, first, second = chain(1.0, 2.0)
     rules.backup(second, 10.0, 0.5, root)

@@ -57,6 +57,12 @@ def test_a_rollout_needs_at_least_one_play():
         Rollout(n=0)
 
 
+@pytest.mark.parametrize("discount", [0.0, -0.5, 1.1, float("nan")])
+def test_a_rollout_neither_forgets_nor_grows_its_rewards(discount):
+    with pytest.raises(ConfigError, match=f"^value.discount={discount}: must lie in"):
+        Rollout(discount=discount)
+
+
 def test_the_oracle_knows_what_is_still_possible():
     env = Letters()
     assert [value_of(OracleValue(env), env, text=text)[0] for text in ("", "ca", "cb")] == [1, 1, 0]

@@ -7,7 +7,7 @@ import pytest
 
 from agentsearch.budget import Account, Budget, Limits, Metered
 from agentsearch.engines.scripted import ScriptedEngine
-from agentsearch.errors import ConfigError
+from agentsearch.errors import ConfigError, EngineError
 from agentsearch.types import Context
 from agentsearch.values.votes import Votes
 
@@ -54,6 +54,18 @@ def test_a_pattern_says_where_the_judgment_stands():
     assert value == 0.0 and usage.fallbacks == 1
 
 
+def test_a_group_that_matches_nothing_is_unreadable():
+    value, usage, _ = voted(["Verdict: sure", "Verdict:"], pattern=r"Verdict:(?: (\w+))?")
+    assert value == 0.5 and usage.fallbacks == 1
+
+
+@pytest.mark.parametrize("logprob", [None, math.nan])
+def test_an_expectation_needs_every_log_probability(logprob):
+    engine = ScriptedEngine(score=lambda request, c: logprob if c == "sure" else -1.0)
+    with pytest.raises(EngineError, match="no log-probability for a choice.*expected=false"):
+        asyncio.run(Votes(engine, expected=True).value(CONTEXT, seed=0))
+
+
 def test_the_expectation_takes_one_call():
     logprobs = {"sure": 0.5, "likely": 0.25, "impossible": 0.125}  # they need not sum to 1
     engine = Metered(ScriptedEngine(score=lambda request, choice: math.log(logprobs[choice])))
@@ -69,7 +81,17 @@ def test_nobody_pays_without_an_account():
     assert asyncio.run(Votes(engine).value(CONTEXT, seed=0)) == 0.0
 
 
-@pytest.mark.parametrize("fields", [{"n": 0}, {"worth": {}}])
-def test_impossible_settings_are_refused(fields):
-    with pytest.raises(ConfigError, match="^value.(n|worth)"):
+@pytest.mark.parametrize(
+    ("fields", "named"),
+    [
+        ({"n": 0}, "value.n=0: must be at least 1"),
+        ({"worth": {}}, "value.worth: is empty"),
+        ({"temperature": -1.0}, "value.temperature=-1.0: must be 0 or more"),
+        ({"max_tokens": 0}, "value.max_tokens=0: must be at least 1"),
+        ({"pattern": "("}, "value.pattern='\\(': not a regular expression"),
+        ({"pattern": "sure"}, "value.pattern='sure': has no group"),
+    ],
+)
+def test_impossible_settings_are_refused(fields, named):
+    with pytest.raises(ConfigError, match=f"^{named}"):
         Votes(ScriptedEngine(replies=["sure"]), **fields)

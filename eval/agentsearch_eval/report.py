@@ -10,7 +10,7 @@ from typing import Any
 from agentsearch.errors import ConfigError
 from agentsearch.runner import tree_name
 from agentsearch.tree import Node, Tree
-from agentsearch_eval.suite import Row, Suite
+from agentsearch_eval.suite import Row, Suite, by_setting
 
 SHOWN_NODES = 400
 """Most nodes of the tree on the page; the rest is counted."""
@@ -22,17 +22,28 @@ def write_report(suite: Suite, table: list[Row], folder: Path) -> Path:
     Raises:
         ConfigError: Jinja is not installed.
     """
+    page = template()
+    budgets = {b: [row for row in table if row.budget == b] for b in suite.budgets}
+    settings = {budget: by_setting(rows) for budget, rows in budgets.items()}
+    tree = _example(suite, table, folder)
+    text = page.render(suite=suite, budgets=budgets, settings=settings, tree=tree)
+    path = folder / "report.html"
+    path.write_text(text, encoding="utf-8", errors="backslashreplace")
+    return path
+
+
+def template() -> Any:
+    """The page before it is filled.
+
+    Raises:
+        ConfigError: Jinja is not installed.
+    """
     try:
         from jinja2 import Environment
     except ImportError:
         raise ConfigError("reports need Jinja: pip install 'agentsearch[eval]'") from None
-    source = resources.files("agentsearch_eval").joinpath("report.html.j2").read_text()
-    page = Environment(autoescape=True).from_string(source)
-    budgets = {b: [row for row in table if row.budget == b] for b in suite.budgets}
-    text = page.render(suite=suite, budgets=budgets, tree=_example(suite, table, folder))
-    path = folder / "report.html"
-    path.write_text(text, encoding="utf-8")
-    return path
+    source = resources.files("agentsearch_eval").joinpath("report.html.j2")
+    return Environment(autoescape=True).from_string(source.read_text(encoding="utf-8"))
 
 
 def _example(suite: Suite, table: list[Row], folder: Path) -> dict[str, Any] | None:
@@ -42,7 +53,8 @@ def _example(suite: Suite, table: list[Row], folder: Path) -> dict[str, Any] | N
     if row is None:
         return None
     run = folder / row.folder
-    lines = [json.loads(line) for line in (run / "results.jsonl").read_text().splitlines()]
+    text = (run / "results.jsonl").read_text(encoding="utf-8")
+    lines = [json.loads(line) for line in text.split("\n") if line]
     solved = [line for line in lines if line["correct"]]
     line = max(solved, key=lambda each: each["nodes"]) if solved else lines[0]
     path = run / "trees" / tree_name(line["task_id"])
@@ -51,7 +63,7 @@ def _example(suite: Suite, table: list[Row], folder: Path) -> dict[str, Any] | N
     tree = Tree.load(path)
     chosen = set(tree.meta.get("committed", ()))
     shown = _branch(tree.root, chosen, [SHOWN_NODES])
-    return {"line": line, "row": headline, "root": shown, "nodes": len(tree)}
+    return {"line": line, "row": row.label, "root": shown, "nodes": len(tree)}
 
 
 def _branch(node: Node, chosen: set[int], room: list[int]) -> dict[str, Any]:

@@ -231,8 +231,8 @@ def open_folder(plan: Plan, runs_dir: Path) -> RunFolder:
         except OSError as cause:
             raise ConfigError(f"{path}: cannot be made ({cause.strerror}).") from cause
     named = dataclasses.replace(recipe, run=name)
-    models = [each.version for each in plan.builder.engines if each.version]
-    return RunFolder(path, {**named.to_dict(), config.MADE_WITH: made_with(models)})
+    record = {**named.to_dict(), config.MADE_WITH: made_with(plan.builder.models)}
+    return RunFolder(path, record)
 
 
 def default_name(recipe: config.Recipe) -> str:

@@ -409,6 +409,11 @@ class Builder:
         """The engines made so far."""
         return list(self._engines.values())
 
+    @property
+    def models(self) -> list[str]:
+        """Name and version of each engine's model, where it knows them."""
+        return [engine.version for engine in self.engines if engine.version]
+
     async def close(self) -> None:
         """Close every engine."""
         for engine in self._engines.values():

@@ -39,8 +39,9 @@ from typing import Any
 
 import yaml
 
-from agentsearch.commands import Plan, estimate, preflight
+from agentsearch.commands import Plan, estimate, made_with, preflight
 from agentsearch.config import (
+    MADE_WITH,
     Builder,
     Recipe,
     choose_tasks,
@@ -388,7 +389,8 @@ class Worker:
             if result is not None:
                 results.append(result)
 
-        run_folder, summary = RunFolder(folder, recipe.to_dict()), {}
+        record = {**recipe.to_dict(), MADE_WITH: made_with(self._builder.models)}
+        run_folder, summary = RunFolder(folder, record), {}
         try:
             await run(setup, tasks, run_folder, concurrency=recipe.concurrency, on_event=keep)
         finally:

@@ -230,3 +230,11 @@ def test_the_settings_of_a_suite_are_plain(tmp_path):
     run_suite(make(run="named"), tmp_path)
     data = yaml.safe_load((tmp_path / "named" / "suite.yaml").read_text())
     assert (data["name"], data["run"], data["rows"]) == ("s", "named", ROWS)
+
+
+def test_every_cell_says_what_it_was_made_with(tmp_path):
+    run_suite(make(), tmp_path)
+    for config in tmp_path.glob("s/*/config.yaml"):
+        made = yaml.safe_load(config.read_text())["made_with"]
+        assert made["agentsearch"] and made["date"] and made["models"] == []
+    assert len(list(tmp_path.glob("s/*/config.yaml"))) == 2

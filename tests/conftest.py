@@ -7,9 +7,13 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
 
 import importlib.util
+import signal
 from pathlib import Path
 
 import pytest
+
+# a shell that starts us in the background has us ignore Ctrl-C, and so would what we start
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 UNIT = Path(__file__).parent / "unit"
 SHARED = Path(__file__).parents[2] / "shared" / "data"

@@ -156,9 +156,7 @@ def threads() -> Row:
     name, chosen = "OMP_NUM_THREADS", os.environ.get("OMP_NUM_THREADS")
     if chosen:
         return Row(name, True, chosen)
-    return Row(
-        name, None, f"not set, so torch takes {cores()} threads; 1 is faster for the tiny model"
-    )
+    return Row(name, None, f"not set, so that small models take 1 thread, large ones {cores()}")
 
 
 def tiny_model() -> Row:

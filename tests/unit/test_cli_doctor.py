@@ -91,7 +91,7 @@ def test_the_machine():
 
 def test_threads_are_advised_on(monkeypatch):
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    assert doctor.threads().ok is None and "1 is faster" in doctor.threads().detail
+    assert doctor.threads().ok is None and "1 thread" in doctor.threads().detail
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     assert doctor.threads().ok
 

@@ -120,7 +120,7 @@ def print_table(suite: Suite, table: list[Row], console: Any) -> None:
     for budget in suite.budgets:
         rows = [row for row in table if row.budget == budget]
         shown = Table(box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
-        shown.title, shown.title_justify = f"at most {budget} per task", "left"
+        shown.title, shown.title_justify = f"at most {budget} per {suite.per}", "left"
         shown.add_column("method", overflow="fold")
         for name in ("success", "95 %", "vs baseline", "95 %", "calls", "tokens"):
             shown.add_column(name, justify="right")

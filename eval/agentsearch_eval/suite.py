@@ -107,6 +107,14 @@ class Suite:
         self._check_cell_names()
 
     @property
+    def per(self) -> str:
+        """What a budget is for: `task`, or `decision` where some row acts."""
+        modes = {row.get("mode", self.base.get("mode")) for row in self.rows.values()}
+        if "act" not in modes:
+            return "task"
+        return "decision" if modes == {"act"} else "task, or decision of a row that acts"
+
+    @property
     def folder(self) -> str:
         """Name of the suite's folder."""
         return self.run or self.name

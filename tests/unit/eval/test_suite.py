@@ -238,3 +238,10 @@ def test_every_cell_says_what_it_was_made_with(tmp_path):
         made = yaml.safe_load(config.read_text())["made_with"]
         assert made["agentsearch"] and made["date"] and made["models"] == []
     assert len(list(tmp_path.glob("s/*/config.yaml"))) == 2
+
+
+def test_a_budget_is_for_a_decision_where_rows_act():
+    assert make().per == "task"
+    assert make(base={**BASE, "mode": "act"}).per == "decision"
+    mixed = {**ROWS, "beam": {**ROWS["beam"], "mode": "act"}}
+    assert make(rows=mixed).per == "task, or decision of a row that acts"

@@ -3,8 +3,9 @@
 A `Problem` asks the policy for actions, takes steps in the environment, asks the value
 model, merges equal actions, hides what search must not see, and charges everything to
 its budget. It has no verifier. Replies are applied in the order of the requests, so the
-tree does not depend on which reply arrives first (but for the last steps or tokens that
-are affordable, where a budget limits those: they go to whoever asks first).
+tree does not depend on which reply arrives first (but for the last tokens that are
+affordable, where a budget limits those, and the last steps of an environment that is not
+instant: they go to whoever asks first).
 """
 
 from __future__ import annotations
@@ -180,8 +181,8 @@ class Problem:
     async def expand_all(self, nodes: Sequence[Node], n: int) -> list[Sequence[Node]]:
         """`expand` each node, side by side; children are attached in the nodes' order."""
         new = [node for node in nodes if not node.children and not node.done]
-        drafts = await settle(*(self._draft(node, n, "distinct") for node in new))
-        self._attach_all(new, drafts)
+        replies = await settle(*(self._ask(node, n, "distinct") for node in new))
+        self._attach_all(new, await self._drafts(new, replies))
         return [node.children for node in nodes]
 
     async def sample(
@@ -197,8 +198,11 @@ class Problem:
             Per node its children with how many of the samples took each. Samples that
             could not be parsed or carried out are missing.
         """
-        drafts = await settle(*(self._draft(node, n, mode) for node, n in draws))
-        attached = self._attach_all([node for node, _ in draws], drafts)
+        nodes = [node for node, _ in draws]
+        drafts = await self._drafts(
+            nodes, await settle(*(self._ask(node, n, mode) for node, n in draws))
+        )
+        attached = self._attach_all(nodes, drafts)
         counted: list[list[tuple[Node, int]]] = []
         for children, draft in zip(attached, drafts, strict=True):
             assert not isinstance(draft, Exception)  # _attach_all has raised it
@@ -267,10 +271,10 @@ class Problem:
         unknown = [leaf for leaf in leaves if self.known_value(leaf) is None]
         replies = await settle(
             *(self.value(node) for node in _to_ask(unknown)),
-            *(self._draft(leaf, n, "distinct") for leaf in new),
+            *(self._ask(leaf, n, "distinct") for leaf in new),
         )
         values = len(replies) - len(new)
-        self._attach_all(new, cast("Sequence[Draft | Exception]", replies[values:]))
+        self._attach_all(new, await self._drafts(new, replies[values:]))
         for reply in replies[:values]:
             if isinstance(reply, Exception):
                 raise reply
@@ -356,7 +360,29 @@ class Problem:
 
     async def _draft(self, node: Node, n: int, mode: ProposeMode) -> Draft:
         """Ask for actions and take them, without touching the tree."""
-        proposals = await self.propose(node, n, mode)
+        return await self._steps(node, await self.propose(node, n, mode))
+
+    def _ask(self, node: Node, n: int, mode: ProposeMode) -> Awaitable[Any]:
+        """Actions alone where steps are instant, else with the steps they lead to."""
+        return self.propose(node, n, mode) if self._instant else self._draft(node, n, mode)
+
+    async def _drafts(
+        self, nodes: Sequence[Node], replies: Sequence[Any]
+    ) -> list[Draft | Exception]:
+        """What `_ask` replied, with the steps.
+
+        Instant ones are taken now, in the order of the requests: which of them are still
+        affordable does not depend on whose reply came first.
+        """
+        drafts: list[Draft | Exception] = []
+        for node, reply in zip(nodes, replies, strict=True):
+            if self._instant and not isinstance(reply, Exception):
+                [reply] = await settle(self._steps(node, reply))
+            drafts.append(reply)
+        return drafts
+
+    async def _steps(self, node: Node, proposals: Sequence[Proposal]) -> Draft:
+        """The steps that are affordable, the first ones first."""
         draft: Draft = []
         try:
             if self._instant:

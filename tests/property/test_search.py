@@ -228,6 +228,18 @@ def test_another_seed_grows_another_tree(name):
     assert any(tree != trees[0] for tree in trees[1:])
 
 
+@settings(max_examples=60, deadline=None)
+@given(names, st.integers(1, 40), seeds)
+def test_the_last_affordable_steps_do_not_go_to_whoever_replies_first(name, steps, seed):
+    def tree(slow):
+        policy, value = Sampler(), guess(noise=0.2)
+        parts = (Slow(policy), Slow(value)) if slow else (policy, value)
+        problem = a_problem(policy=parts[0], value=parts[1], seed=seed, env_steps=steps)
+        return grow(SEARCHES[name], problem).tree.to_json()
+
+    assert tree(slow=True) == tree(slow=False)
+
+
 @settings(max_examples=20, deadline=None)
 @given(st.sampled_from(TREES), seeds)
 def test_rollouts_do_not_depend_on_the_order_of_replies(name, seed):

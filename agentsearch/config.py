@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
@@ -126,8 +126,13 @@ def load_recipe(source: str | Path | Mapping[str, Any], overrides: Sequence[str]
     return recipe
 
 
-def merge(data: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
-    """`data` with dotted overrides applied, the last one winning."""
+def merge(
+    data: Mapping[str, Any], overrides: Sequence[str], whole: Collection[str] = COMPONENTS
+) -> dict[str, Any]:
+    """`data` with dotted overrides applied, the last one winning.
+
+    What is named in `whole` is exchanged as a whole when it is set without a dot.
+    """
     merged: Any = OmegaConf.create(dict(data))
     for override in overrides:
         key, equals, _ = override.partition("=")
@@ -135,7 +140,7 @@ def merge(data: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
             raise ConfigError(f"{override!r}: not an override; write key=value, such as seed=1.")
         try:
             change = OmegaConf.from_dotlist([override])
-            if key in COMPONENTS:
+            if key in whole:
                 merged[key] = change[key]
             else:
                 spell_out(merged, key)

@@ -213,7 +213,7 @@ def load_suite(source: str, overrides: Sequence[str] = ()) -> Suite:
     Raises:
         ConfigError: no such suite, or a key or value that is wrong.
     """
-    data = merge(read_yaml(suite_path(source)), overrides)
+    data = merge(read_yaml(suite_path(source)), overrides, whole=("rows", "budgets"))
     suite: Suite = validated(Suite, data, "")
     list(suite.recipes())
     return suite

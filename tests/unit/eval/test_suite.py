@@ -245,3 +245,10 @@ def test_a_budget_is_for_a_decision_where_rows_act():
     assert make(base={**BASE, "mode": "act"}).per == "decision"
     mixed = {**ROWS, "beam": {**ROWS["beam"], "mode": "act"}}
     assert make(rows=mixed).per == "task, or decision of a row that acts"
+
+
+def test_rows_and_budgets_of_the_command_line_take_the_place_of_the_shipped_ones():
+    rows = "rows={policy only: {search: greedy}, mine: {search: beam}}"
+    suite = load_suite("demo", [rows, "budgets={9 calls: {calls: 9}}", "headline=mine"])
+    assert list(suite.rows) == ["policy only", "mine"] and list(suite.budgets) == ["9 calls"]
+    assert "MCTS" in load_suite("demo", ["rows.MCTS.search.width=3"]).rows

@@ -28,7 +28,7 @@ from typing import Any
 
 from agentsearch import config, registry
 from agentsearch.budget import Metered
-from agentsearch.errors import ConfigError, DataError, did_you_mean
+from agentsearch.errors import ConfigError, did_you_mean
 from agentsearch.runner import Event, Result, RunFolder, Setup, run, summarise
 from agentsearch.types import Context, Message, Request, Task
 
@@ -164,15 +164,10 @@ async def _carry_out(report: SearchReport, runs_dir: Path, on_event: Event | Non
         plan = report.plan = dataclasses.replace(plan, recipe=recipe, setup=setup)
         folder = open_folder(plan, runs_dir)
         report.folder, started = folder.path, time.perf_counter()
-        try:
+        with folder.closing(lambda: sum_up(report, time.perf_counter() - started)):
             await run(
                 plan.setup, plan.tasks, folder, concurrency=plan.recipe.concurrency, on_event=keep
             )
-        except BaseException:
-            with suppress(DataError):  # what went wrong first is what the user must hear
-                end(report, folder, started)
-            raise
-        end(report, folder, started)
     except Exception:
         if report.folder is not None and not report.results:
             shutil.rmtree(report.folder)  # made above, and nothing came of it
@@ -182,10 +177,10 @@ async def _carry_out(report: SearchReport, runs_dir: Path, on_event: Event | Non
         await plan.builder.close()
 
 
-def end(report: SearchReport, folder: RunFolder, started: float) -> None:
-    """Sum up what there is, and close the folder."""
-    report.summary = summary(report, time.perf_counter() - started)
-    folder.close(report.summary)
+def sum_up(report: SearchReport, seconds: float) -> dict[str, Any]:
+    """Put the summary of what there is on the report."""
+    report.summary = summary(report, seconds)
+    return report.summary
 
 
 async def preflight(engines: Sequence[Metered]) -> None:

@@ -275,16 +275,7 @@ def build_fields(cls: Any, key: str, component: Component) -> dict[str, Any]:
     given = {k: v for k, v in component.items() if k not in injected}
     if not (isinstance(cls, type) and dataclasses.is_dataclass(cls)):
         return given
-    hints = typing.get_type_hints(cls)
-    shape: dict[str, Any] = {}
-    for each in dataclasses.fields(cls):
-        if each.name in INJECTED or not each.init:
-            continue
-        default: Any = pydantic.Field(default_factory=each.default_factory)  # type: ignore[arg-type]
-        if each.default_factory is dataclasses.MISSING:
-            default = ... if each.default is dataclasses.MISSING else each.default
-        shape[each.name] = (hints[each.name], default)
-    return validated_fields(cls.__name__, shape, given, key)
+    return validated_fields(cls.__name__, field_shape(cls, INJECTED), given, key)
 
 
 def field_names(cls: Any) -> set[str]:
@@ -296,17 +287,21 @@ def field_names(cls: Any) -> set[str]:
 
 def validated(cls: type[Any], data: Mapping[str, Any], prefix: str) -> Any:
     """`cls(**data)` after validation of every field."""
+    return cls(**validated_fields(cls.__name__, field_shape(cls), data, prefix))
+
+
+def field_shape(cls: type[Any], without: Collection[str] = ()) -> dict[str, Any]:
+    """Type and default of each field a dataclass is made from, as pydantic takes them."""
     hints = typing.get_type_hints(cls)
     shape: dict[str, Any] = {}
     for each in dataclasses.fields(cls):
-        factory = each.default_factory
-        default = (
-            each.default
-            if factory is dataclasses.MISSING
-            else pydantic.Field(default_factory=factory)
-        )
+        if each.name in without or not each.init:
+            continue
+        default: Any = ... if each.default is dataclasses.MISSING else each.default
+        if each.default_factory is not dataclasses.MISSING:
+            default = pydantic.Field(default_factory=each.default_factory)
         shape[each.name] = (hints[each.name], default)
-    return cls(**validated_fields(cls.__name__, shape, data, prefix))
+    return shape
 
 
 def validated_fields(

@@ -15,7 +15,8 @@ import json
 import logging
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, is_dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -194,8 +195,9 @@ class Episode:
 
     async def plan(self) -> None:
         """Grow one tree, then carry out its chosen path; the greedy policy finishes it."""
-        leaf = await self.decide()
-        leaf = await self.finish(leaf, max(self.setup.env.spec.max_steps - leaf.depth, 0))
+        with self.charged():
+            leaf = await self.decide()
+            leaf = await self.finish(leaf, max(self.setup.env.spec.max_steps - leaf.depth, 0))
         for node in leaf.path()[1:]:
             await self.carry_out(node)
 
@@ -208,9 +210,10 @@ class Episode:
                 return
             problem.budget = Budget(self.setup.limits, finishing_steps=1)
             root = problem.root
-            leaf = await self.decide()
-            if leaf is root:
-                leaf = await self.finish(leaf, steps=1)
+            with self.charged():
+                leaf = await self.decide()
+                if leaf is root:
+                    leaf = await self.finish(leaf, steps=1)
             chosen = leaf.path()[root.depth + 1 :][: min(self.setup.commit, left)]
             if not chosen:
                 self.result.stop = "no action"
@@ -219,6 +222,14 @@ class Episode:
                 await self.carry_out(node)
             left -= len(chosen)
             problem.root = chosen[-1]
+
+    @contextmanager
+    def charged(self) -> Generator[None]:
+        """Count on the result what the budget of this decision spends, come what may."""
+        try:
+            yield
+        finally:
+            self.result.usage.add(self.problem.budget.usage)
 
     async def decide(self) -> Node:
         """One search below the problem's root, and the leaf its rule chooses."""
@@ -233,27 +244,19 @@ class Episode:
         except BudgetExhausted as spent:
             result.stop = f"budget:{spent.kind}"
         finally:
-            result.usage.add(problem.budget.usage)
             result.decisions += 1
         return choose.rule(self.setup.rule)(problem.root)
 
     async def finish(self, node: Node, steps: int) -> Node:
         """Let the greedy policy go on from `node` with what is left of the budget."""
-        problem, usage = self.problem, self.result.usage
-        problem.budget.free_reserve()
-        before = asdict(problem.budget.usage)
-        try:
+        self.problem.budget.free_reserve()
+        with suppress(BudgetExhausted):
             while not node.done and steps:
-                [children] = await problem.sample([(node, 1)], mode="greedy")
+                [children] = await self.problem.sample([(node, 1)], mode="greedy")
                 if not children:
                     break
                 node = children[0][0]
                 steps -= 1
-        except BudgetExhausted:
-            pass
-        finally:
-            for name, count in asdict(problem.budget.usage).items():
-                setattr(usage, name, getattr(usage, name) + count - before[name])
         return node
 
     async def carry_out(self, node: Node) -> None:
@@ -377,6 +380,7 @@ class RunFolder:
         if path.exists() and any(path.iterdir()):
             raise ConfigError(f"{path}: already holds a run; choose another name with run=NAME.")
         self.path = path
+        self.summary: dict[str, Any] = {}
         try:
             (path / "trees").mkdir(parents=True, exist_ok=True)
             write_whole(path / "config.yaml", yaml.safe_dump(config, sort_keys=False))
@@ -403,12 +407,27 @@ class RunFolder:
                 "the tasks before it are kept."
             ) from cause
 
+    @contextmanager
+    def closing(self, summary: Callable[[], dict[str, Any]]) -> Generator[None]:
+        """Close with the summary of what was done inside.
+
+        An error inside outranks one of closing: what went wrong first is what a user must hear.
+        """
+        try:
+            yield
+        except BaseException:
+            with suppress(DataError):
+                self.close(summary())
+            raise
+        self.close(summary())
+
     def close(self, summary: dict[str, Any]) -> None:
         """Write the summary and close.
 
         Raises:
             DataError: the disk is full, or the folder is gone.
         """
+        self.summary = summary
         text = json.dumps(summary, indent=2, ensure_ascii=False)
         try:
             self._results.close()

@@ -66,11 +66,10 @@ class Votes:
 
     async def value(self, context: Context, *, seed: int) -> float:
         """The mean or expected worth."""
-        messages = self.prompts.judge_messages(context)
         if self.expected:
             return await self.expectation(context, seed)
         request = Request(
-            messages,
+            self.prompts.judge_messages(context),
             n=self.n,
             max_tokens=self.max_tokens,
             temperature=self.temperature,

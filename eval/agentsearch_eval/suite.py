@@ -398,13 +398,10 @@ class Worker:
                 results.append(result)
 
         record = {**recipe.to_dict(), MADE_WITH: made_with(self._builder.models)}
-        run_folder, summary = RunFolder(folder, record), {}
-        try:
+        run_folder = RunFolder(folder, record)
+        with run_folder.closing(lambda: summarise(results, setup.setting, setup.oracles)):
             await run(setup, tasks, run_folder, concurrency=recipe.concurrency, on_event=keep)
-        finally:
-            summary = summarise(results, setup.setting, setup.oracles)
-            run_folder.close(summary)
-        return Lines([result.to_dict() for result in results], summary)
+        return Lines([result.to_dict() for result in results], run_folder.summary)
 
 
 _worker: list[Worker] = []

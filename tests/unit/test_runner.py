@@ -104,6 +104,17 @@ def test_a_rule_that_does_not_exist_is_refused_before_the_search():
         a_setup(search=MCTS(choose="best_valu"))
 
 
+def test_an_error_in_the_run_outranks_one_in_closing(tmp_path):
+    folder = RunFolder(tmp_path / "run", {})
+    folder.path.joinpath("summary.json.partial").mkdir()
+    with pytest.raises(ConfigError, match="first"), folder.closing(dict):
+        raise ConfigError("first")
+    other = RunFolder(tmp_path / "other", {})
+    with other.closing(lambda: {"tasks": 0}):
+        pass
+    assert json.loads((tmp_path / "other" / "summary.json").read_text()) == {"tasks": 0}
+
+
 def test_a_full_disk_is_one_sentence(tmp_path):
     folder = RunFolder(tmp_path / "run", {})
     folder.path.joinpath("summary.json.partial").mkdir()  # the write fails, as on a full disk

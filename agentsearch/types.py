@@ -91,6 +91,7 @@ class Step(Generic[S]):
 
     `terminated`: the task itself ended. `truncated`: a limit cut it short. An action
     the environment could not carry out has `valid=False` and leaves the state as it was.
+    `replayed`: earlier steps that had to be taken again to get back to the state.
     """
 
     state: S
@@ -98,6 +99,7 @@ class Step(Generic[S]):
     terminated: bool = False
     truncated: bool = False
     valid: bool = True
+    replayed: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,6 +235,8 @@ class EnvSpec:
         actions: `finite` lists, `template` (finite but for a free argument), `open`.
         instant: steps never wait for anything, so they are taken one after another
             without starting tasks.
+        mode: how it is played unless a recipe says otherwise: `plan` the whole episode,
+            or `act` and search again.
     """
 
     id: str
@@ -241,6 +245,7 @@ class EnvSpec:
     reversible: bool = True
     actions: ActionForms = "finite"
     instant: bool = True
+    mode: Literal["plan", "act"] = "plan"
 
 
 def path_text(actions: Sequence[str]) -> str:

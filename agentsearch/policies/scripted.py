@@ -1,4 +1,4 @@
-"""Policies without a model: a plain function in disguise, chance, and the oracle."""
+"""Policies without a model: a plain function in disguise, chance, rules and the oracle."""
 
 from __future__ import annotations
 
@@ -60,6 +60,33 @@ class Random:
             as_proposal(random.Random(derive_seed(seed, i)).choice(legal))
             for i in range(1 if mode == "greedy" else n)
         ]
+
+
+@dataclass(frozen=True)
+class Rule:
+    """The environment's own rule of thumb, which reads what any policy reads.
+
+    For environments with `rule(context, rng) -> str`. Asks no model.
+    """
+
+    env: Environment[Any]
+    free = True
+    reads_text = True
+
+    async def propose(
+        self, context: Context, n: int, *, seed: int, mode: ProposeMode = "sample"
+    ) -> list[Proposal]:
+        """The rule's actions; chance inside the rule makes samples differ.
+
+        Raises:
+            PolicyError: the environment has no rule.
+        """
+        rule = getattr(self.env, "rule", None)
+        if rule is None:
+            raise PolicyError(f"environment {self.env.spec.id!r} has no rule.")
+        asked = 1 if mode == "greedy" else n
+        rngs = (random.Random(derive_seed(seed, i)) for i in range(asked))
+        return [as_proposal(rule(context, rng)) for rng in rngs]
 
 
 @dataclass(frozen=True)

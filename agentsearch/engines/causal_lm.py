@@ -1,9 +1,10 @@
 """A transformers model that samples and scores token ids in batches.
 
-Every different prompt is read once; its keys and values are then shared out to the
-samples, or serve the token trie of the choices. The head of a prompt, its system message,
-is read alone and remembered, since all requests about a task share it: alone, so that it
-has the same bits whether it was remembered or not. Nothing here knows text.
+Every different prompt is read once, and so is what prompts of a batch have in common; the
+keys and values are then shared out to the samples, or serve the token trie of the choices.
+The head of a prompt, its system message, is read alone and remembered, since all requests
+about a task share it: alone, so that it has the same bits whether it was remembered or
+not. Nothing here knows text.
 """
 
 from __future__ import annotations
@@ -35,6 +36,10 @@ ROOM = 32
 """Spare places at the end of a cache, so that new tokens are written and not appended."""
 REMEMBERED_BYTES = 2**29
 """Most memory for the keys and values of prompt heads."""
+WORTH_SHARING = 0.8
+"""Share that the tokens read must come down to, or stems are not read apart."""
+READING = 64
+"""Tokens that could be read in the time that one more reading takes beside its tokens."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,26 +227,39 @@ class CausalLM:
         ]
 
     def _prefill(self, prompts: Sequence[Prompt], copies: Sequence[int]) -> Past:
-        """Read every different prompt once; row k stands `copies[k]` times in the result."""
+        """Read every different prompt once, and a stem that several have only once.
+
+        Row k stands `copies[k]` times in the result.
+        """
         different = list(dict.fromkeys(prompts))
+        stems = shared_stems(different)
+        readings = list(dict.fromkeys(stems))
+        past = self._recall([stem.ids[: stem.head] for stem in readings])
+        self._read(past, [stem.ids[stem.head :] for stem in readings])
+        if stems != different:
+            past.select(self._tensor([readings.index(stem) for stem in stems]))
+            rests = zip(different, stems, strict=True)
+            self._read(past, [prompt.ids[len(stem.ids) :] for prompt, stem in rests])
         place = {prompt: i for i, prompt in enumerate(different)}
-        layers, head_seen = self._recall([prompt.ids[: prompt.head] for prompt in different])
-        ids, tail_seen, depths = self._pad_left([p.ids[p.head :] for p in different])
-        heads = self._tensor([prompt.head for prompt in different])
-        steps = torch.arange(ids.shape[1], device=self.device)
-        itself = steps[:, None] == steps  # padding sees itself, or its softmax is empty
-        tail = (tail_seen[:, None, :] | itself) & (steps[:, None] >= steps)
-        mask = torch.cat([head_seen[:, None, :].expand(-1, len(steps), -1), tail], -1)
-        logits = self._forward(ids, heads[:, None] + depths, mask, layers, logits_to_keep=1)
-        lengths = self._tensor([len(prompt.ids) for prompt in different])
-        past = Past(layers, torch.cat([head_seen, tail_seen], -1), lengths, logits[:, -1])
         rows = [place[p] for p, n in zip(prompts, copies, strict=True) for _ in range(n)]
         if rows != list(range(len(different))):
             past.select(self._tensor(rows))
         return past
 
-    def _recall(self, heads: Sequence[Ids]) -> tuple[list[RoomyLayer], Tensor]:
-        """Layers that hold the head of every row, and which of their places are real."""
+    def _read(self, past: Past, texts: Sequence[Ids]) -> None:
+        """Append to every row of `past` its text, padded on the left."""
+        ids, real, depths = self._pad_left(texts)
+        steps = torch.arange(ids.shape[1], device=self.device)
+        itself = steps[:, None] == steps  # padding sees itself, or its softmax is empty
+        new = (real[:, None, :] | itself) & (steps[:, None] >= steps)
+        mask = torch.cat([past.seen[:, None, :].expand(-1, len(steps), -1), new], -1)
+        positions = past.lengths[:, None] + depths
+        past.logits = self._forward(ids, positions, mask, past.layers, logits_to_keep=1)[:, -1]
+        past.seen = torch.cat([past.seen, real], -1)
+        past.lengths = past.lengths + self._tensor([len(text) for text in texts])
+
+    def _recall(self, heads: Sequence[Ids]) -> Past:
+        """The head of every row as its past, whose logits are still empty."""
         layers = self._new_layers()
         longest = max(map(len, heads))
         different = [head for head in dict.fromkeys(heads) if head]
@@ -252,7 +270,9 @@ class CausalLM:
             for layer, states in zip(layers, zip(*known, strict=True), strict=True):
                 keys, values = zip(*states, strict=True)
                 layer.start(_stack_right(keys, longest)[rows], _stack_right(values, longest)[rows])
-        return layers, self._pad_left(heads)[1]
+        lengths = self._tensor([len(head) for head in heads])
+        no_logits = torch.empty((len(heads), 0), device=self.device)
+        return Past(layers, self._pad_left(heads)[1], lengths, no_logits)
 
     def _head(self, head: Ids) -> list[tuple[Tensor, Tensor]]:
         """Keys and values `[1, heads, T, width]` of every layer for one prompt head."""
@@ -346,6 +366,44 @@ class CausalLM:
 
     def _tensor(self, values: Sequence[Any], dtype: torch.dtype = torch.int64) -> Tensor:
         return torch.tensor(values, dtype=dtype, device=self.device)
+
+
+def shared_stems(prompts: Sequence[Prompt]) -> list[Prompt]:
+    """The beginning of each prompt that is read before its rest, equal where it is shared.
+
+    Prompts that have more than half of what follows their head in common share a stem;
+    one without company has all but its last token. Where that saves too few of the tokens
+    read, padding included, the stems are the prompts themselves, and nothing rests.
+    """
+    stems = list(prompts)
+    for group in _kindred(prompts):
+        first, last = prompts[group[0]], prompts[group[-1]]  # in order, so the most unlike
+        length = min(_common(first.ids, last.ids), min(len(prompts[i].ids) for i in group) - 1)
+        for i in group:
+            stems[i] = Prompt(first.ids[:length], first.head)
+    whole = len(prompts) * max(len(p.ids) - p.head for p in prompts)
+    rest = max(len(p.ids) - len(s.ids) for p, s in zip(prompts, stems, strict=True))
+    apart = len(set(stems)) * max(len(s.ids) - s.head for s in stems) + len(prompts) * rest
+    return stems if apart + READING < WORTH_SHARING * whole else list(prompts)
+
+
+def _kindred(prompts: Sequence[Prompt]) -> list[list[int]]:
+    """Indices of prompts that share a stem, each group in the order of their ids."""
+    groups: list[list[int]] = []
+    for i in sorted(range(len(prompts)), key=lambda i: (prompts[i].head, prompts[i].ids)):
+        first, new = prompts[groups[-1][0]] if groups else prompts[i], prompts[i]
+        common = _common(first.ids, new.ids) - new.head
+        if groups and first.head == new.head and 2 * common > len(new.ids) - new.head:
+            groups[-1].append(i)
+        else:
+            groups.append([i])
+    return groups
+
+
+def _common(one: Ids, other: Ids) -> int:
+    """How many ids two sequences begin with alike."""
+    pairs = enumerate(zip(one, other, strict=False))
+    return next((i for i, (a, b) in pairs if a != b), min(len(one), len(other)))
 
 
 def _path_scores(logits: Tensor, job: ScoreJob, trie: TokenTrie) -> list[list[float]]:

@@ -13,13 +13,20 @@ from agentsearch.policies.prompts import Prompts
 
 
 @dataclass(frozen=True)
+class ThoughtPrompts(Prompts):
+    """Prompts whose instruction asks for a thought before the action."""
+
+    instruction: str = (
+        "First think about what to do, then act. Reply with two lines:\n"
+        "Thought: your reasoning\nAction: the next action"
+    )
+
+
+@dataclass(frozen=True)
 class ReAct(Prompted):
     """Ask for `Thought: ...` and `Action: ...`; the last action line counts."""
 
-    prompts: Prompts = Prompts(
-        instruction="First think about what to do, then act. Reply with two lines:\n"
-        "Thought: your reasoning\nAction: the next action"
-    )
+    prompts: ThoughtPrompts = ThoughtPrompts()
     max_tokens: int = 256
     pattern: str | None = r"(?m)(?s:.*)^[ \t]*[Aa]ction[ \t]*:[ \t]*(\S[^\n]*)"
 

@@ -29,7 +29,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def engine(folder: Path) -> HFEngine:
-    return HFEngine(str(folder))
+    return HFEngine(str(folder), memory=0)  # every test asks the model itself
 
 
 class Reference:
@@ -293,22 +293,79 @@ def test_a_senseless_request_is_refused(engine: HFEngine, change: dict[str, Any]
 
 def test_one_at_a_time_is_equal_bit_for_bit(folder: Path):
     requests = [*CROWD, Request(chat("left"), choices=CHOICES)]
-    first = HFEngine(str(folder), max_batch=1)
-    second = HFEngine(str(folder), max_batch=1)
+    first = HFEngine(str(folder), max_batch=1, memory=0)
+    second = HFEngine(str(folder), max_batch=1, memory=0)
     forwards = ask(first, *requests)
     backwards = ask(second, *reversed(requests))[::-1]  # other heads are remembered
     again = ask(first, *requests)  # all heads are
     assert forwards == backwards == again
 
 
+def test_a_stem_read_for_several_gives_the_same_as_each_alone(
+    engine: HFEngine, reference: Reference
+):
+    past = ("go to the door " * 8, "left", "3 4 5 6 " * 6)
+    shared = [chat(*past[:2], past[2] + word) for word in ("", "pick", "open door", "7 8 9")]
+    alone = chat("up down " * 25, "go", "red", system=None)
+    scoring = [Request(messages, choices=CHOICES) for messages in (*shared, alone)]
+    sampling = [Request(messages, n=2, max_tokens=6, seed=4) for messages in (*shared, alone)]
+    for group in ask(engine, *scoring, *sampling):
+        for completion in group:
+            assert completion.tokens is not None
+            prompt, ids = list(completion.tokens.prompt), list(completion.tokens.ids)
+            wanted = reference.logprobs(prompt, ids)
+            assert list(completion.tokens.logprobs) == pytest.approx(wanted, abs=1e-4)
+
+
 def test_forgotten_heads_are_read_again(folder: Path):
     def logprobs(remembered_bytes: int) -> list[float | None]:
-        engine = HFEngine(str(folder), max_batch=1)
+        engine = HFEngine(str(folder), max_batch=1, memory=0)
         engine.load()
         engine._lm.remembered_bytes = remembered_bytes  # pyright: ignore[reportPrivateUsage]
         return [c.logprob for group in ask(engine, *CROWD, *CROWD) for c in group]
 
     assert logprobs(0) == logprobs(2**29)
+
+
+REPEATED = [
+    Request(chat(word), choices=("go left", "pick", "go"), seed=seed)
+    for seed, word in enumerate(["left", "right 3", "left", "open the door", "right 3", "left"])
+] + [Request(chat("left"), temperature=0.0, max_tokens=8, seed=seed) for seed in (1, 2)]
+
+
+def one_by_one(engine: HFEngine) -> list[list[Completion]]:
+    return [ask(engine, request)[0] for request in REPEATED]
+
+
+def test_remembered_and_computed_replies_are_equal_bit_for_bit():
+    remembering = HFEngine("tiny", max_batch=1)
+    assert one_by_one(remembering) == one_by_one(HFEngine("tiny", max_batch=1, memory=0))
+    assert remembering.counts["saved_calls"] == 4
+    again = ask(remembering, *REPEATED)
+    assert remembering.counts["saved_calls"] == 4 + len(REPEATED)
+    assert again == one_by_one(remembering)
+
+
+def test_in_a_batch_equal_requests_have_equal_replies():
+    engine = HFEngine("tiny")
+    together = ask(engine, *REPEATED)
+    assert engine.counts["saved_calls"] == 4
+    assert together[0] == together[2] == together[5] and together[6] == together[7]
+    for batched, alone in zip(together, one_by_one(HFEngine("tiny", memory=0)), strict=True):
+        assert [c.text for c in batched] == [c.text for c in alone]
+        assert [c.logprob for c in batched] == pytest.approx([c.logprob for c in alone], abs=1e-4)
+
+
+def test_samples_are_never_remembered(folder: Path):
+    engine = HFEngine(str(folder))
+    ask(engine, *CROWD, *CROWD)
+    assert engine.counts["saved_calls"] == sum(r.n for r in CROWD if r.temperature == 0)
+
+
+def test_the_memory_can_be_switched_off(folder: Path):
+    engine = HFEngine(str(folder), memory=0)
+    ask(engine, *REPEATED)
+    assert not engine.counts
 
 
 def test_it_serves_several_event_loops_and_comes_back_after_close(folder: Path):
@@ -365,7 +422,7 @@ def test_a_model_without_a_chat_template_is_refused(folder: Path, tmp_path: Path
 
 
 @pytest.mark.parametrize(
-    "field", [{"dtype": "float8"}, {"device": "tpu"}, {"max_batch": 0}], ids=str
+    "field", [{"dtype": "float8"}, {"device": "tpu"}, {"max_batch": 0}, {"memory": -1}], ids=str
 )
 def test_wrong_fields_are_refused_at_once(field: dict[str, Any]):
     with pytest.raises(ConfigError, match=next(iter(field))):

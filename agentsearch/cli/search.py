@@ -176,9 +176,8 @@ def shouted(part: str, summary: Mapping[str, Any]) -> str | Text:
 
 def show_estimate(plan: Plan, found: Estimate) -> None:
     """The most a run can use, and what that costs."""
-    recipe = plan.recipe
     searches = f"{found.tasks:,} tasks"
-    if recipe.mode == "act":
+    if plan.setup.mode == "act":
         searches += f", at most {found.searches // found.tasks} decisions each"
     rows: list[tuple[str, str | Text]] = [
         ("tasks", searches),

@@ -1,4 +1,4 @@
-"""`agentsearch view`: a run, one of its trees, or one node, in the terminal."""
+"""`agentsearch view`: a run or one of its trees as a page for a browser, or in the terminal."""
 
 from __future__ import annotations
 
@@ -18,11 +18,16 @@ if TYPE_CHECKING:
 
 EXAMPLES = """\b
 Examples:
-  agentsearch view game24-mcts                     the tasks of runs/game24-mcts
-  agentsearch view game24-mcts 4-9-10-13           the tree of one task
+  agentsearch view game24-mcts                     a page with all tasks and their trees
+  agentsearch view game24-mcts 4-9-10-13           a page with the tree of one task
+  agentsearch view game24-mcts 4-9-10-13 --out tree.html
+  agentsearch view game24-mcts --terminal          the tasks, here
   agentsearch view game24-mcts 4-9-10-13 --depth 2 --top 10
   agentsearch view game24-mcts 4-9-10-13 --node 7
   agentsearch view game24-mcts 4-9-10-13 --graphml tree.graphml"""
+
+DEPTH, TOP = 8, 5
+"""Levels of the tree and children of a node that the terminal shows."""
 
 
 def command(
@@ -33,8 +38,21 @@ def command(
         str | None,
         typer.Argument(metavar="TASK", help="A task id, part of one, or a tree file."),
     ] = None,
-    depth: Annotated[int, typer.Option(min=0, help="Most levels of the tree.")] = 8,
-    top: Annotated[int, typer.Option(min=1, help="Most children of a node, by visits.")] = 5,
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Where the page goes; else into the run folder."),
+    ] = None,
+    terminal: Annotated[
+        bool, typer.Option("--terminal", help="Show it here instead of writing a page.")
+    ] = False,
+    depth: Annotated[
+        int | None,
+        typer.Option(min=0, help=f"Here, with at most so many levels; {DEPTH} unless given."),
+    ] = None,
+    top: Annotated[
+        int | None,
+        typer.Option(min=1, help=f"Here, with at most so many children a node; {TOP}."),
+    ] = None,
     node: Annotated[int | None, typer.Option(help="Show everything about this node.")] = None,
     graphml: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write the tree for Gephi, yEd and others.")
@@ -42,27 +60,42 @@ def command(
     runs: Annotated[Path, typer.Option(help="Where run folders are.")] = Path("runs"),
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, and nothing else.")] = False,
 ) -> None:
-    """Show the tasks of a run, the tree of a TASK, or one node of it.
+    """Write a page that shows a run, or the tree of a TASK; print where it is.
 
-    A tree has a line per node: its number, its action, what the value model said, mean
-    value and visits of the search, prior, and the reward where search saw it. `*` marks
-    the path that was carried out. Verdicts at leaves were made after the search.
+    The page is one HTML file that needs nothing else: the tree, and every node's text,
+    prompt, values and cost. With --terminal, --depth or --top the tree is drawn here: a line
+    per node with its number, its action, what the value model said, mean value and visits
+    of the search, prior, and the reward where search saw it. `*` marks the path that was
+    carried out. Verdicts at leaves were made after the search.
     """
     from agentsearch.data.runs import Run
     from agentsearch.errors import ConfigError
 
+    here = terminal or as_json or any(each is not None for each in (depth, top, node, graphml))
+    if here and out is not None:
+        raise ConfigError("--out names the page; leave it out where no page is written.")
+    if task is None and (node is not None or graphml is not None):
+        raise ConfigError("--node and --graphml need a TASK; name one of the run's tasks.")
     found = Run(folder_of(run, runs))
-    if task is None:
-        if node is not None or graphml is not None:
-            raise ConfigError("--node and --graphml need a TASK; name one of the run's tasks.")
-        return show_run(found, as_json)
-    tree = load_tree(found, task)
-    if graphml is not None:
+    tree = None if task is None else load_tree(found, task)
+    if not here:
+        write_page(found, tree, out)
+    elif tree is None:
+        show_run(found, as_json)
+    elif graphml is not None:
         write_graphml(tree, graphml)
     elif node is not None:
         show_node(tree, node, as_json)
     else:
-        show_tree(found, tree, depth, top, as_json)
+        show_tree(found, tree, DEPTH if depth is None else depth, top or TOP, as_json)
+
+
+def write_page(run: Run, tree: Tree | None, out: Path | None) -> None:
+    """Write the page of a run or one of its trees, and print its path."""
+    from agentsearch.viz.tree_html import default_path, write_view
+
+    path = out or default_path(run, None if tree is None else tree.task_id)
+    typer.echo(write_view(run, path, tree))
 
 
 def folder_of(run: str, runs: Path) -> Path:

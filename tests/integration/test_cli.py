@@ -419,18 +419,18 @@ def mine():
 
 def test_view_lists_the_tasks(mine):
     for name in ("mine", "runs/mine"):
-        text = run("view", name).stdout
+        text = run("view", name, "--terminal").stdout
         assert text.count("game24/") == 3 and "verdict" in text and "3 of 3 tasks" in text
     found = json.loads(run("view", "mine", "--json").stdout)
     assert len(found["results"]) == 3 and found["summary"]["run"] == "mine"
 
 
 def test_view_shows_a_tree_by_id_part_and_file(mine):
-    whole = run("view", "mine", "game24/1-1-1-12").stdout
+    whole = run("view", "mine", "game24/1-1-1-12", "--terminal").stdout
     assert "* #0  Numbers: 1 1 1 12" in whole and "verdict" in whole
-    assert run("view", "mine", "1-12").stdout == whole
+    assert run("view", "mine", "1-12", "--terminal").stdout == whole
     file = mine / "trees" / "game24+1-1-1-12.json.gz"
-    assert run("view", "mine", str(file)).stdout == whole
+    assert run("view", "mine", str(file), "--terminal").stdout == whole
     assert len(run("view", "mine", "1-12", "--depth", "1", "--top", "1").stdout) < len(whole)
     assert json.loads(run("view", "mine", "1-12", "--json").stdout)["nodes"]
 

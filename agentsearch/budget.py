@@ -30,7 +30,7 @@ class Limits:
     Attributes:
         calls: model calls.
         tokens: uncached prompt tokens plus generated tokens.
-        env_steps: environment steps, replayed ones too.
+        env_steps: environment steps, replayed ones too; may overrun by one replay.
         seconds: wall time; may overrun by one request.
         iterations: rounds of the search's own loop. Always finite: a tree whose leaves
             are all terminal spends no calls and would spin for ever. Default: the
@@ -115,25 +115,34 @@ class Budget:
     Args:
         limits: what may be spent.
         finishing_steps: actions the policy alone may still need once the search stops.
-            A call for each is kept back, at most a tenth of the limit (and a tenth of the
-            tokens), so that a search that has seen no ending leaves enough to reach one.
-            `free_reserve` gives it to the search, which `Problem` does at the first ending.
+            A call for each is kept back, at most a tenth of the calls but one at least
+            where a single action is needed, and a tenth of the tokens, so that a search
+            cut short leaves enough to go on. `free_reserve` gives it to the search, which
+            `Problem` does as soon as the tree itself holds an ending or that many actions.
+        replies: what engines answered to a search of the same task, used before asking.
     """
 
     __slots__ = (
-        "all_limits",
+        "calls_limit",
+        "finishing_steps",
         "iterations",
         "limits",
         "out_of_iterations",
+        "replies",
         "reserved_calls",
         "reserved_tokens",
         "started",
+        "tokens_limit",
         "usage",
     )
 
-    def __init__(self, limits: Limits, finishing_steps: int = 0) -> None:
-        self.all_limits = limits
-        self.limits = _less_reserve(limits, finishing_steps) if finishing_steps else limits
+    def __init__(
+        self, limits: Limits, finishing_steps: int = 0, replies: Replies | None = None
+    ) -> None:
+        self.limits = limits
+        self.finishing_steps = finishing_steps
+        self.replies = replies
+        self.calls_limit, self.tokens_limit = _less_reserve(limits, finishing_steps)
         self.usage = Usage()
         self.iterations = 0
         self.out_of_iterations = False  # whether one more was asked for than there are
@@ -142,7 +151,7 @@ class Budget:
         self.started = time.perf_counter()
 
     def __iter__(self) -> Iterator[int]:
-        limit = self.all_limits.finite_iterations
+        limit = self.limits.finite_iterations
         while self.iterations < limit and self.exhausted() is None:
             self.iterations += 1
             yield self.iterations - 1
@@ -155,15 +164,15 @@ class Budget:
 
     def free_reserve(self) -> None:
         """Spend what was kept back for finishing, too."""
-        self.limits = self.all_limits
+        self.calls_limit, self.tokens_limit = self.limits.calls, self.limits.tokens
 
     def exhausted(self) -> BudgetExhausted | None:
         """The first limit that is reached, if any. Iterations are not counted here."""
         limits, usage = self.limits, self.usage
-        if limits.calls is not None and usage.calls >= limits.calls:
-            return BudgetExhausted("calls", usage.calls, limits.calls)
-        if limits.tokens is not None and usage.tokens >= limits.tokens:
-            return BudgetExhausted("tokens", usage.tokens, limits.tokens)
+        if self.calls_limit is not None and usage.calls >= self.calls_limit:
+            return BudgetExhausted("calls", usage.calls, self.calls_limit)
+        if self.tokens_limit is not None and usage.tokens >= self.tokens_limit:
+            return BudgetExhausted("tokens", usage.tokens, self.tokens_limit)
         if limits.env_steps is not None and usage.env_steps >= limits.env_steps:
             return BudgetExhausted("env_steps", usage.env_steps, limits.env_steps)
         if limits.seconds is not None and self.seconds >= limits.seconds:
@@ -187,18 +196,19 @@ class Budget:
         spent = self.exhausted()
         if spent is not None:
             raise spent
-        granted = calls
-        limits, usage = self.limits, self.usage
-        if limits.calls is not None:
-            granted = min(granted, limits.calls - usage.calls - self.reserved_calls)
+        granted, usage = calls, self.usage
+        if self.calls_limit is not None:
+            granted = min(granted, self.calls_limit - usage.calls - self.reserved_calls)
             if granted < 1:
-                raise BudgetExhausted("calls", usage.calls + self.reserved_calls, limits.calls)
-        if limits.tokens is not None:
-            left = limits.tokens - usage.tokens - self.reserved_tokens - prompt_tokens
+                used = usage.calls + self.reserved_calls
+                raise BudgetExhausted("calls", used, self.calls_limit)
+        if self.tokens_limit is not None:
+            used = usage.tokens + self.reserved_tokens
+            left = self.tokens_limit - used - prompt_tokens
             if max_tokens:
                 granted = min(granted, left // max_tokens)
             if granted < 1 or left < 0:
-                raise BudgetExhausted("tokens", usage.tokens + self.reserved_tokens, limits.tokens)
+                raise BudgetExhausted("tokens", used, self.tokens_limit)
         self.reserved_calls += granted
         self.reserved_tokens += prompt_tokens + granted * max_tokens
         return granted
@@ -219,14 +229,75 @@ class Budget:
             raise BudgetExhausted("env_steps", used, limit)
         self.usage.env_steps += steps
 
+    def charge_replayed(self, steps: int) -> None:
+        """Count steps taken again to get back to a state; known only afterwards.
 
-def _less_reserve(limits: Limits, steps: int) -> Limits:
+        A limit of environment steps may overrun by the last of these.
+        """
+        self.usage.env_steps += steps
+        self.usage.replayed_steps += steps
+
+
+def _less_reserve(limits: Limits, steps: int) -> tuple[int | None, int | None]:
+    """Calls and tokens that are left to a search which must leave enough for `steps` actions."""
     calls, tokens = limits.calls, limits.tokens
-    return replace(
-        limits,
-        calls=None if calls is None else calls - min(steps, calls // 10),
-        tokens=None if tokens is None else tokens - tokens // 10,
-    )
+    if calls is not None:
+        calls -= 1 if steps == 1 else min(steps, calls // 10)
+    if tokens is not None and steps:
+        tokens -= tokens // 10
+    return calls, tokens
+
+
+class Replies:
+    """What engines answered in one search, for the same search at a smaller budget.
+
+    A request that differs only in its number of samples is the same: sample i has a seed
+    of its own, so the first n of more samples are what asking for n gives.
+
+    Attributes:
+        asked: calls that were made because no answer was known.
+    """
+
+    __slots__ = ("_known", "_last", "_started", "_waited", "asked")
+
+    def __init__(self, known: Replies | None = None) -> None:
+        self._known: dict[_Question, tuple[list[Completion], float]] = (
+            {} if known is None else dict(known._known)
+        )
+        self._started = time.perf_counter()
+        self._last = 0.0  # when the last answer used had come, in the search that asked
+        self._waited = 0.0  # for answers that were not known
+        self.asked = 0
+
+    @property
+    def seconds(self) -> float:
+        """Until the last answer used had come, and what was waited for besides."""
+        return self._last + self._waited
+
+    def find(self, engine: object, request: Request) -> list[Completion] | None:
+        """The answer to `request`, if one of as many samples is known."""
+        completions, came = self._known.get(_question(engine, request), ([], 0.0))
+        wanted = len(request.choices) if request.choices else request.n
+        if len(completions) < wanted:
+            return None
+        self._last = max(self._last, came)
+        return completions[:wanted]
+
+    def keep(
+        self, engine: object, request: Request, completions: list[Completion], waited: float
+    ) -> None:
+        """Remember an answer that took `waited` seconds."""
+        came = time.perf_counter() - self._started
+        self._known[_question(engine, request)] = completions, came
+        self._waited += waited
+        self.asked += 1 if request.choices else request.n
+
+
+_Question = tuple[int, Request]
+
+
+def _question(engine: object, request: Request) -> _Question:
+    return id(engine), replace(request, n=0, account=None)
 
 
 class Account:
@@ -301,7 +372,7 @@ class Metered:
         try:
             if not request.choices and granted < request.n:
                 request = replace(request, n=granted)
-            completions = await self._send(request)
+            completions = await self._answer(request, budget.replies)
             account.charge(completions, granted)
         finally:
             budget.release(granted, *cost)
@@ -320,6 +391,16 @@ class Metered:
     async def close(self) -> None:
         """Close the engine below."""
         await self.engine.close()
+
+    async def _answer(self, request: Request, replies: Replies | None) -> list[Completion]:
+        if replies is None:
+            return await self._send(request)
+        completions = replies.find(self.engine, request)
+        if completions is None:
+            asked = time.perf_counter()
+            completions = await self._send(request)
+            replies.keep(self.engine, request, completions, time.perf_counter() - asked)
+        return completions
 
     async def _send(self, request: Request) -> list[Completion]:
         with boundary(EngineError, "generate"):

@@ -335,11 +335,16 @@ def estimate(plan: Plan, price_in: float = 0.0, price_out: float = 0.0) -> Estim
     """
     limits, recipe = plan.recipe.budget, plan.recipe
     decisions = 1
-    if recipe.mode == "act":
-        decisions = math.ceil(plan.setup.env.spec.max_steps / recipe.commit)
+    if plan.setup.mode == "act":  # fewer where several actions of one are carried out
+        decisions = plan.setup.env.spec.max_steps
     searches = len(plan.tasks) * decisions
     rounds = math.ceil(len(plan.tasks) / recipe.concurrency) * decisions
     tokens, calls = _times(limits.tokens, searches), _times(limits.calls, searches)
+    for smaller in recipe.readings:  # the policy may have to finish each
+        if tokens is not None:
+            tokens += len(plan.tasks) * (smaller.tokens or 0)
+        if calls is not None:
+            calls += len(plan.tasks) * min(smaller.calls or 0, plan.setup.env.spec.max_steps)
     rough = rough_tokens(plan)
     cost = None
     if tokens is not None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import typing
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
@@ -70,9 +70,13 @@ class Recipe:
         budget: limits of one search: of a task in `plan` mode, a decision in `act` mode.
         tasks: which tasks.
         mode: `plan` grows one tree and carries out the chosen path; `act` searches
-            before each decision.
+            before each decision. None takes the environment's own, `EnvSpec.mode`.
         commit: actions carried out per decision in `act` mode.
         reward_visible: whether search sees the environment's reward.
+        prefer_finished: whether a finished episode is chosen before any unfinished one;
+            None does so in `plan` mode only.
+        cycles: `prune` drops proposals that lead back to a state of the search's own path.
+        readings: smaller budgets whose results are read off the same search, in `plan` mode.
         seed: of every random draw.
         concurrency: tasks searched at the same time.
         run: name of the run folder; None makes one from names and time.
@@ -84,9 +88,12 @@ class Recipe:
     search: Component = field(default_factory=lambda: {"name": "mcts"})
     budget: Limits = Limits(calls=100)
     tasks: TaskChoice = TaskChoice()
-    mode: Literal["plan", "act"] = "plan"
+    mode: Literal["plan", "act"] | None = None
     commit: int = 1
     reward_visible: bool = False
+    prefer_finished: bool | None = None
+    cycles: Literal["keep", "prune"] = "keep"
+    readings: tuple[Limits, ...] = ()
     seed: int = 0
     concurrency: int = 16
     run: str | None = None
@@ -99,6 +106,7 @@ class Recipe:
         """Plain values, as written to `config.yaml`."""
         plain = dataclasses.asdict(self)
         plain["tasks"]["ids"] = list(self.tasks.ids)
+        plain["readings"] = list(plain["readings"])
         return plain
 
 
@@ -371,10 +379,13 @@ class Builder:
             value=value,
             search=search,
             limits=recipe.budget,
-            mode=recipe.mode,
+            mode=recipe.mode or env.spec.mode,
             commit=recipe.commit,
             reward_visible=recipe.reward_visible,
             seed=recipe.seed,
+            prefer_finished=recipe.prefer_finished,
+            cycles=recipe.cycles,
+            readings=recipe.readings,
         )
 
     def build(
@@ -427,13 +438,30 @@ async def settle(recipe: Recipe, setup: Setup) -> tuple[Recipe, Setup]:
         ConfigError: a part cannot work with its engine.
     """
     after = await setup.settled()
-    decided: dict[str, Component] = {}
+    decided: dict[str, Any] = {}
     for key in ("policy", "value"):
         old, new = getattr(setup, key), getattr(after, key)
         names = field_names(new) - set(INJECTED)
         changed = {n: getattr(new, n) for n in names if getattr(new, n) != getattr(old, n)}
         decided[key] = {**getattr(recipe, key), **changed}
-    return dataclasses.replace(recipe, **decided), after
+    return dataclasses.replace(recipe, mode=after.mode, **decided), after
+
+
+def find_tasks(tasks: Iterable[Task], choice: TaskChoice) -> list[Task]:
+    """The tasks of the chosen ids; no more are made than it takes to find them."""
+    found: dict[str, Task] = {}
+    seen: list[str] = []
+    for task in tasks:
+        seen.append(task.id)
+        if task.id in choice.ids:
+            found[task.id] = task
+            if len(found) == len(set(choice.ids)):
+                break
+    for each in choice.ids:
+        if each not in found:
+            close = did_you_mean(each, seen)
+            raise ConfigError(f"tasks.ids: {each!r} is not in split {choice.split!r}.{close}")
+    return [found[each] for each in choice.ids]
 
 
 def choose_tasks(setup: Setup, choice: TaskChoice) -> list[Task]:
@@ -442,16 +470,11 @@ def choose_tasks(setup: Setup, choice: TaskChoice) -> list[Task]:
     Raises:
         ConfigError: none, or an id that is not in the split.
     """
-    tasks = list(setup.env.tasks(choice.split))
+    tasks = setup.env.tasks(choice.split)
     if choice.ids:
-        by_id = {task.id: task for task in tasks}
-        for each in choice.ids:
-            if each not in by_id:
-                close = did_you_mean(each, by_id)
-                raise ConfigError(f"tasks.ids: {each!r} is not in split {choice.split!r}.{close}")
-        return [by_id[each] for each in choice.ids]
+        return find_tasks(tasks, choice)
     stop = None if choice.limit is None else choice.start + choice.limit
-    chosen = tasks[choice.start : stop]
+    chosen = list(tasks[choice.start : stop])
     if not chosen:
         raise ConfigError(
             f"tasks: nothing to run; split {choice.split!r} has {len(tasks)} tasks and "

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar, cast
 
@@ -79,6 +79,8 @@ class Problem:
         reward_visible: whether search sees the environment's reward. Where it does not,
             a terminal state is worth what the value model said before the last step.
         merge: whether equal actions at a node become one child with a count.
+        prune_cycles: whether `expand` and `step` drop a child whose `env.key` is that of a
+            node between the root of the search and itself. What is sampled is kept.
     """
 
     def __init__(
@@ -93,12 +95,15 @@ class Problem:
         seed: int = 0,
         reward_visible: bool = False,
         merge: bool = True,
+        prune_cycles: bool = False,
     ) -> None:
         self.task = task
         self.budget = budget
         self.reward_visible = reward_visible
         self.tree = Tree(Node(0, state, env.observe(state)), task.id, task.prompt)
         self.root = self.tree.root
+        self.notes: dict[Node, Any] = {}  # a search's own record between decisions; not saved
+        self.cycles = 0  # how many proposals were dropped by `prune_cycles`
         self._env = env
         self._policy = cast(Policy, policy)
         self._node_policy = policy if isinstance(policy, NodePolicy) else None
@@ -106,6 +111,9 @@ class Problem:
         self._node_value = value if isinstance(value, NodeValue) else None
         self._seed = seed
         self._merge = merge
+        self._prune_cycles = prune_cycles
+        self._pruned: dict[Node, Draft] = {}
+        self._keys: dict[Node, Hashable] = {}
         self._instant = env.spec.instant
         self._policy_unmetered = _unmetered(policy)
         self._value_unmetered = _unmetered(value)
@@ -130,6 +138,27 @@ class Problem:
             None if legal is None else tuple(legal),
             account,
         )
+
+    def reroot(self, node: Node) -> None:
+        """Search on from `node`, keeping what was grown below it.
+
+        Steps that were pruned because they lead back above `node` join the tree: a search
+        may return to where the episode has been.
+        """
+        self.root = node
+        pruned, self._pruned = self._pruned, {}
+        for parent, draft in pruned.items():
+            if node in parent.path_to_root():
+                kept, cyclic = self._split(parent, draft)
+                self._attach(parent, kept)
+                if cyclic:
+                    self._pruned[parent] = cyclic
+
+    def observed(self, node: Node, step: Step[Any]) -> Node:
+        """A node for what really came of the action of `node`, where search saw otherwise."""
+        assert node.parent is not None
+        proposal = node.proposal or Proposal(node.action, node.action)
+        return self._new_child(node.parent, proposal, step, node.prior)
 
     async def propose(self, node: Node, n: int, mode: ProposeMode = "sample") -> list[Proposal]:
         """Actions to try at `node`.
@@ -157,7 +186,8 @@ class Problem:
         """The child of `node` by one action, taken in the environment if it is new.
 
         Returns:
-            The child, or None where the environment could not carry out the action.
+            The child, or None where the environment could not carry out the action, or
+            where it leads round a cycle that is pruned.
         """
         if isinstance(proposal, str):
             proposal = Proposal(proposal, proposal)
@@ -165,6 +195,8 @@ class Problem:
         if known is not None:
             return known
         draft: Draft = [(proposal, await self._take(node, proposal))]
+        if self._prune_cycles:
+            draft = self._pruned_draft(node, draft)
         attached = self._attach(node, draft, {proposal.action or "": prior})
         return attached[0] if attached else None
 
@@ -173,16 +205,17 @@ class Problem:
 
         A node that has children keeps them, and nothing is asked again.
         """
-        if node.children or node.terminated or node.truncated:
+        if not self._to_expand(node):
             return node.children
-        self._attach(node, await self._draft(node, n, "distinct"))
+        draft = await self._draft(node, n, "distinct")
+        self._attach(node, self._pruned_draft(node, draft) if self._prune_cycles else draft)
         return node.children
 
     async def expand_all(self, nodes: Sequence[Node], n: int) -> list[Sequence[Node]]:
         """`expand` each node, side by side; children are attached in the nodes' order."""
-        new = [node for node in nodes if not node.children and not node.done]
+        new = [node for node in nodes if self._to_expand(node)]
         replies = await settle(*(self._ask(node, n, "distinct") for node in new))
-        self._attach_all(new, await self._drafts(new, replies))
+        self._branch_all(new, await self._drafts(new, replies))
         return [node.children for node in nodes]
 
     async def sample(
@@ -267,14 +300,14 @@ class Problem:
 
     async def visit_all(self, leaves: Sequence[Node], n: int) -> list[float]:
         """`visit` each of several different leaves, all side by side."""
-        new = [leaf for leaf in leaves if not leaf.children and not leaf.done]
+        new = [leaf for leaf in leaves if self._to_expand(leaf)]
         unknown = [leaf for leaf in leaves if self.known_value(leaf) is None]
         replies = await settle(
             *(self.value(node) for node in _to_ask(unknown)),
             *(self._ask(leaf, n, "distinct") for leaf in new),
         )
         values = len(replies) - len(new)
-        self._attach_all(new, await self._drafts(new, replies[values:]))
+        self._branch_all(new, await self._drafts(new, replies[values:]))
         for reply in replies[:values]:
             if isinstance(reply, Exception):
                 raise reply
@@ -356,7 +389,10 @@ class Problem:
     async def _take(self, node: Node, proposal: Proposal) -> Step[Any]:
         self.budget.charge_env_step()
         with boundary(EnvError, "step"):
-            return await self._env.step(node.state, proposal.action or "")
+            step = await self._env.step(node.state, proposal.action or "")
+        if step.replayed:
+            self.budget.charge_replayed(step.replayed)
+        return step
 
     async def _draft(self, node: Node, n: int, mode: ProposeMode) -> Draft:
         """Ask for actions and take them, without touching the tree."""
@@ -390,6 +426,8 @@ class Problem:
                     for proposal in proposals:
                         self.budget.charge_env_step()
                         step = await self._env.step(node.state, proposal.action or "")
+                        if step.replayed:
+                            self.budget.charge_replayed(step.replayed)
                         draft.append((proposal, step))
             else:
                 steps = await settle(*(self._take(node, proposal) for proposal in proposals))
@@ -401,6 +439,51 @@ class Problem:
             if not draft:
                 raise
         return draft
+
+    def _to_expand(self, node: Node) -> bool:
+        """Whether `node` may have children and was not asked for them before."""
+        if node.children or node.terminated or node.truncated:
+            return False
+        return node not in self._pruned
+
+    def _branch_all(self, nodes: Sequence[Node], drafts: Sequence[Draft | Exception]) -> None:
+        """Attach children to branch on, less those that lead round a cycle."""
+        if self._prune_cycles:
+            drafts = [
+                draft if isinstance(draft, Exception) else self._pruned_draft(node, draft)
+                for node, draft in zip(nodes, drafts, strict=True)
+            ]
+        self._attach_all(nodes, drafts)
+
+    def _pruned_draft(self, node: Node, draft: Draft) -> Draft:
+        """The steps that lead on; the others stay out of the tree until `reroot`."""
+        kept, cyclic = self._split(node, draft)
+        if cyclic:
+            self._pruned.setdefault(node, []).extend(cyclic)
+            self.cycles += sum(proposal.count for proposal, _ in cyclic)
+        return kept
+
+    def _split(self, node: Node, draft: Draft) -> tuple[Draft, Draft]:
+        """The steps that lead on, and those to a state between the search's root and `node`."""
+        seen = {self._key(above) for above in self._above(node)}
+        kept: Draft = []
+        cyclic: Draft = []
+        for proposal, step in draft:
+            leads_back = step.valid and self._look(self._env.key, step.state) in seen
+            (cyclic if leads_back else kept).append((proposal, step))
+        return kept, cyclic
+
+    def _above(self, node: Node) -> Iterator[Node]:
+        """`node` and what lies above it, up to the root of the search."""
+        for above in node.path_to_root():
+            yield above
+            if above is self.root:
+                return
+
+    def _key(self, node: Node) -> Hashable:
+        if node not in self._keys:
+            self._keys[node] = self._look(self._env.key, node.state)
+        return self._keys[node]
 
     def _attach_all(
         self, nodes: Sequence[Node], drafts: Sequence[Draft | Exception]
@@ -458,7 +541,7 @@ class Problem:
             truncated=step.truncated,
             proposal=proposal,
         )
-        if child.terminated:
+        if child.terminated or child.depth - self.root.depth >= self.budget.finishing_steps:
             self.budget.free_reserve()
         if self._answer is not None and child.done:
             child.answer = self._look(self._answer, step.state)

@@ -34,8 +34,10 @@ S = TypeVar("S")
 class Environment(Protocol[S]):
     """A world of tasks. A state is an immutable, comparable value.
 
-    Optional: `oracle() -> Oracle` (ground-truth help for tests and reference rows)
-    and `answer(state) -> str` (what a finished episode answers; votes compare it).
+    Optional: `oracle() -> Oracle` (ground-truth help for tests and reference rows),
+    `answer(state) -> str` (what a finished episode answers; votes compare it) and
+    `picture(state) -> str` (a drawing in characters for people, who find it as
+    `extra["picture"]` of each node of a saved tree; no model sees it).
     """
 
     @property

@@ -11,6 +11,7 @@ The verifier is met here, after the search has committed, and nowhere before.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import logging
 import os
@@ -21,7 +22,7 @@ from dataclasses import asdict, dataclass, field, is_dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from agentsearch.budget import Budget, Limits, Metered, Usage
+from agentsearch.budget import Budget, Limits, Metered, Replies, Usage
 from agentsearch.data.runs import tree_name
 from agentsearch.errors import (
     AgentSearchError,
@@ -55,10 +56,14 @@ class Setup:
     commit: int = 1
     reward_visible: bool = False
     seed: int = 0
+    prefer_finished: bool | None = None
+    cycles: Literal["keep", "prune"] = "keep"
+    readings: tuple[Limits, ...] = ()
 
     def __post_init__(self) -> None:
         if self.commit < 1:
             raise ConfigError(f"commit={self.commit}: must be at least 1 action per decision.")
+        self._check_readings()
         if getattr(self.value, "needs_reward", False) and not self.reward_visible:
             raise ConfigError(
                 f"value {type(self.value).__name__} needs the reward, which is hidden; "
@@ -68,15 +73,48 @@ class Setup:
         for name in ("policy", "value"):
             object.__setattr__(self, name, metered(getattr(self, name)))
 
+    def _check_readings(self) -> None:
+        if not self.readings:
+            return
+        if self.mode != "plan":
+            raise ConfigError(
+                "readings: in `act` mode a smaller budget leads to another episode; "
+                "use mode=plan, or a run for each budget."
+            )
+        if not getattr(self.search, "anytime", False):
+            raise ConfigError(
+                f"readings: {type(self.search).__name__} is not anytime, a part of its search "
+                "is not its search at a smaller budget; use a run for each budget."
+            )
+        for i, smaller in enumerate(self.readings):
+            check_reading(f"readings[{i}]", smaller, self.limits)
+
     @property
     def rule(self) -> str:
         """Name of the search's rule for the final answer."""
         return getattr(self.search, "choose", "best_value")
 
+    def choose(self, root: Node) -> Node:
+        """The node whose path the search's rule chooses.
+
+        Unless told otherwise, a plan prefers finished episodes and a decision does not.
+        """
+        finished = self.mode == "plan" if self.prefer_finished is None else self.prefer_finished
+        discount = getattr(self.search, "discount", 1.0)
+        return choose.rule(self.rule, finished, discount)(root)
+
     @property
     def oracles(self) -> list[str]:
-        """Which of policy and value hold the environment, so that they know the solution."""
-        return [name for name in ("policy", "value") if hasattr(getattr(self, name), "env")]
+        """Which of policy and value hold the environment, so that they know the solution.
+
+        A part that asks it for nothing but what stands in the text says so with `reads_text`.
+        """
+        parts = {name: getattr(self, name) for name in ("policy", "value")}
+        return [
+            name
+            for name, part in parts.items()
+            if hasattr(part, "env") and not getattr(part, "reads_text", False)
+        ]
 
     async def settled(self) -> Setup:
         """Let policy and value decide what was left open by asking their engines."""
@@ -92,6 +130,30 @@ class Setup:
         return f"{self.mode}, reward {visible}, {back}"
 
 
+def check_reading(name: str, smaller: Limits, budget: Limits) -> None:
+    """Refuse limits that cannot be read off a search of `budget`.
+
+    Raises:
+        ConfigError: they are limits of time, or somewhere looser than the budget.
+    """
+    if smaller.seconds is not None or budget.seconds is not None:
+        raise ConfigError(
+            f"{name}: seconds cannot be read off a longer search; "
+            "limit calls, tokens, env_steps or iterations, in the budget too."
+        )
+    for kind in ("calls", "tokens", "env_steps"):
+        most, limit = getattr(budget, kind), getattr(smaller, kind)
+        if most is not None and (limit is None or limit > most):
+            raise ConfigError(
+                f"{name}.{kind}={limit}: the budget has {kind}={most}; give at most that."
+            )
+    if smaller.finite_iterations > budget.finite_iterations:
+        raise ConfigError(
+            f"{name}: allows {smaller.finite_iterations} iterations, more than the budget's "
+            f"{budget.finite_iterations}; set iterations to at most that."
+        )
+
+
 @dataclass
 class Result:
     """What became of one task.
@@ -101,9 +163,17 @@ class Result:
         correct, credit, reason: the verdict; a failed task is not correct.
         score: the environment's own return of the episode that was carried out.
         any_correct: whether some finished leaf of the tree would have been correct.
-        stop: why the search ended: `finished`, `budget:KIND`, or the search's own word.
+        truncated: whether a limit cut the episode short, the environment's or `max_steps`.
+        stop: in `plan` mode why the search ended: `finished`, `budget:KIND`, or its own
+            word. In `act` mode why the episode did: `terminated`, `truncated`, `max_steps`,
+            or where no action was found `no action` or `budget:KIND`.
+        steps: actions carried out.
         decisions: searches made, 1 in `plan` mode.
         mismatches: actions whose outcome differed from the one search had seen.
+        cycles: proposals that were pruned because they lead back.
+        readings: what smaller budgets would have given, see `read_off`.
+        reading_calls: calls made for the readings beyond those of the search itself; no
+            part of `usage`.
     """
 
     task_id: str
@@ -115,10 +185,15 @@ class Result:
     any_correct: bool = False
     actions: list[str] = field(default_factory=list[str])
     answer: str = ""
+    truncated: bool = False
     stop: str = ""
+    steps: int = 0
     decisions: int = 0
     nodes: int = 0
     mismatches: int = 0
+    cycles: int = 0
+    readings: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
+    reading_calls: int = 0
     error: str = ""
     usage: Usage = field(default_factory=Usage)
     tree: Tree | None = None
@@ -153,12 +228,28 @@ async def solve(task: Task, setup: Setup) -> Result:
 
     A part that fails is recorded on the result; a bug in an algorithm is not caught.
     """
+    replies = Replies() if setup.readings else None
+    result = await attempt(task, setup, replies)
+    for limits in setup.readings:
+        known = Replies(replies)
+        read = await attempt(task, replace(setup, limits=limits, readings=()), known)
+        read.usage.seconds = known.seconds
+        result.readings.append(reading(limits, read))
+        result.reading_calls += known.asked
+    if result.tree is not None:
+        add_pictures(result.tree, setup.env)
+    return result
+
+
+async def attempt(task: Task, setup: Setup, replies: Replies | None = None) -> Result:
+    """Solve one task, with answers that are known already where there are any."""
     result = Result(task.id)
     started = time.perf_counter()
     try:
         with boundary(EnvError, "reset"):
             seed = derive_seed(setup.seed, task.id, "reset")
-            episode = Episode(task, setup, await setup.env.reset(task, seed=seed), result)
+            state = await setup.env.reset(task, seed=seed)
+            episode = Episode(task, setup, state, result, replies)
         result.tree = episode.problem.tree
         await (episode.plan() if setup.mode == "plan" else episode.act())
         await episode.verify()
@@ -171,10 +262,39 @@ async def solve(task: Task, setup: Setup) -> Result:
     return result
 
 
+def reading(limits: Limits, result: Result) -> dict[str, Any]:
+    """What a smaller budget gives, for `Result.readings`."""
+    return {
+        "limits": {k: v for k, v in asdict(limits).items() if v is not None},
+        "correct": result.correct,
+        "credit": result.credit,
+        "score": result.score,
+        "reason": result.reason or result.error,
+        "stop": result.stop or result.status,
+        "actions": result.actions,
+        "usage": result.usage.to_dict(),
+    }
+
+
+def add_pictures(tree: Tree, env: Environment[Any]) -> None:
+    """Draw every node, where the environment can; what cannot be drawn is left without."""
+    picture = getattr(env, "picture", None)
+    if picture is None:
+        return
+    try:
+        with boundary(EnvError, "picture"):
+            for node in tree.nodes:
+                node.extra = {**(node.extra or {}), "picture": picture(node.state)}
+    except EnvError as error:
+        log.warning("task %s: %s", tree.task_id, error)
+
+
 class Episode:
     """One task being solved: the tree on one side, what was really done on the other."""
 
-    def __init__(self, task: Task, setup: Setup, state: Any, result: Result) -> None:
+    def __init__(
+        self, task: Task, setup: Setup, state: Any, result: Result, replies: Replies | None = None
+    ) -> None:
         self.task = task
         self.setup = setup
         self.state = state
@@ -188,9 +308,10 @@ class Episode:
             setup.policy,
             setup.value,
             state=state,
-            budget=Budget(setup.limits, setup.env.spec.max_steps),
+            budget=Budget(setup.limits, setup.env.spec.max_steps, replies),
             seed=setup.seed,
             reward_visible=setup.reward_visible,
+            prune_cycles=setup.cycles == "prune",
         )
 
     async def plan(self) -> None:
@@ -208,20 +329,54 @@ class Episode:
             if not left:
                 self.result.stop = "max_steps"
                 return
-            problem.budget = Budget(self.setup.limits, finishing_steps=1)
             root = problem.root
+            problem.budget = Budget(self.setup.limits, finishing_steps=0 if root.children else 1)
             with self.charged():
                 leaf = await self.decide()
                 if leaf is root:
-                    leaf = await self.finish(leaf, steps=1)
-            chosen = leaf.path()[root.depth + 1 :][: min(self.setup.commit, left)]
-            if not chosen:
-                self.result.stop = "no action"
+                    leaf = await self.without_search(root)
+            self.record(root)
+            if leaf is root:
                 return
-            for node in chosen:
-                await self.carry_out(node)
-            left -= len(chosen)
-            problem.root = chosen[-1]
+            for node in self.searched(leaf.path()[root.depth + 1 :])[:left]:
+                left -= 1
+                as_seen = await self.carry_out(node)
+                if not as_seen:  # what search grew below is about another state
+                    node = problem.observed(node, self.last)
+                    self.committed[-1] = node.id
+                problem.reroot(node)
+                if not as_seen:
+                    break
+        self.result.stop = "terminated" if self.last.terminated else "truncated"
+
+    def record(self, root: Node) -> None:
+        """Write down for the tree's readers what this decision cost and why it ended."""
+        problem = self.problem
+        decision = {
+            "root": root.id,
+            "nodes": len(problem.tree),
+            "calls": problem.budget.usage.calls,
+            "stop": self.result.stop,
+        }
+        problem.tree.meta.setdefault("decisions", []).append(decision)
+
+    async def without_search(self, root: Node) -> Node:
+        """Where no rule chose an action: the likeliest that was proposed, else the policy's."""
+        if root.children:
+            return max(root.children, key=lambda child: child.prior)
+        try:
+            after = await self.greedy_step(root)
+        except BudgetExhausted as spent:
+            self.result.stop = f"budget:{spent.kind}"
+            return root
+        if after is None:
+            self.result.stop = "no action"
+        return after or root
+
+    def searched(self, path: Sequence[Node]) -> Sequence[Node]:
+        """The actions to commit: the first, and those after it that search has looked at."""
+        looked_at = itertools.takewhile(lambda node: node.visits, path[1 : self.setup.commit])
+        return [path[0], *looked_at]
 
     @contextmanager
     def charged(self) -> Generator[None]:
@@ -230,6 +385,7 @@ class Episode:
             yield
         finally:
             self.result.usage.add(self.problem.budget.usage)
+            self.result.cycles = self.problem.cycles
 
     async def decide(self) -> Node:
         """One search below the problem's root, and the leaf its rule chooses."""
@@ -245,41 +401,55 @@ class Episode:
             result.stop = f"budget:{spent.kind}"
         finally:
             result.decisions += 1
-        return choose.rule(self.setup.rule)(problem.root)
+        return self.setup.choose(problem.root)
 
     async def finish(self, node: Node, steps: int) -> Node:
         """Let the greedy policy go on from `node` with what is left of the budget."""
-        self.problem.budget.free_reserve()
         with suppress(BudgetExhausted):
             while not node.done and steps:
-                [children] = await self.problem.sample([(node, 1)], mode="greedy")
-                if not children:
+                after = await self.greedy_step(node)
+                if after is None:
                     break
-                node = children[0][0]
-                steps -= 1
+                node, steps = after, steps - 1
         return node
 
-    async def carry_out(self, node: Node) -> None:
-        """Take the action of `node` in the real episode, if that has not ended before."""
+    async def greedy_step(self, node: Node) -> Node | None:
+        """The child by the policy's likeliest action, if that can be read and carried out."""
+        self.problem.budget.free_reserve()
+        [children] = await self.problem.sample([(node, 1)], mode="greedy")
+        return children[0][0] if children else None
+
+    async def carry_out(self, node: Node) -> bool:
+        """Take the action of `node` in the real episode, if that has not ended before.
+
+        Returns:
+            Whether it led where search had seen it lead.
+        """
         env = self.setup.env
         if self.last.terminated or self.last.truncated:
-            return
+            return True
         with boundary(EnvError, "step"):
             observation = env.observe(self.state)
             self.last = await env.step(self.state, node.action)
             same = env.key(self.last.state) == env.key(node.state)
-        self.result.usage.env_steps += 1
+        ended = (self.last.terminated, self.last.truncated)
+        as_seen = same and ended == (node.terminated, node.truncated)
+        self.result.usage.env_steps += 1 + self.last.replayed
+        self.result.usage.replayed_steps += self.last.replayed
+        self.result.steps += 1
         tokens = node.proposal.tokens if node.proposal else None
         self.turns.append(Turn(observation, node.action, self.last.reward, tokens))
         self.state = self.last.state
         self.committed.append(node.id)
-        self.result.mismatches += not same or self.last.terminated != node.terminated
+        self.result.mismatches += not as_seen
+        return as_seen
 
     async def verify(self) -> None:
         """Judge what was done, and label the finished leaves of the tree for reports."""
         result, env = self.result, self.setup.env
         result.actions = [turn.action for turn in self.turns]
         result.score = sum(turn.reward or 0.0 for turn in self.turns)
+        result.truncated = self.last.truncated or result.stop == "max_steps"
         with boundary(EnvError, "observe"):
             final = env.observe(self.state)
         done = Trajectory(
@@ -474,7 +644,10 @@ def summarise(
         "mean_score": sum(r.score for r in results) / n if n else 0.0,
         "best_leaf_correct": sum(result.any_correct for result in results),
         "failed": sum(result.status == "failed" for result in results),
+        "truncated": sum(result.truncated for result in results),
+        "mean_steps": sum(result.steps for result in results) / n if n else 0.0,
         "mismatches": sum(result.mismatches for result in results),
+        "cycles": sum(result.cycles for result in results),
         "stops": _counts(result.stop for result in results),
         "usage": usage.to_dict(),
     }

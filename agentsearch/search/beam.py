@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from agentsearch.errors import ConfigError
 from agentsearch.problem import Problem
 from agentsearch.search.choose import RuleName
-from agentsearch.search.rules import reward_so_far
+from agentsearch.search.rules import check_discount, promise
 from agentsearch.tree import Node
 
 
@@ -23,12 +23,14 @@ class Beam:
         beam_width: nodes that survive a level; ended ones keep their place.
         width: most children of a node.
         depth: most levels; None goes on until all beams have ended.
+        discount: of a return for each step it lies ahead.
         choose: rule for the final answer.
     """
 
     beam_width: int = 4
     width: int = 4
     depth: int | None = None
+    discount: float = 1.0
     choose: RuleName = "best_value"
 
     def __post_init__(self) -> None:
@@ -36,6 +38,7 @@ class Beam:
             count: int | None = getattr(self, name)
             if count is not None and count < 1:
                 raise ConfigError(f"search.{name}={count}: must be at least 1.")
+        check_discount(self.discount)
 
     async def search(self, problem: Problem) -> None:
         """Expand and cut, level by level."""
@@ -54,10 +57,9 @@ class Beam:
         values = await problem.values(candidates)
         for node, value in zip(candidates, values, strict=True):
             if not node.visits:
-                node.visits, node.value_sum = 1, (node.reward or 0.0) + value
-        ranked = sorted(
-            candidates,
-            key=lambda node: reward_so_far(node, problem.root) + (node.value or 0.0),
-            reverse=True,
-        )
-        return ranked[: self.beam_width]
+                node.visits, node.value_sum = 1, (node.reward or 0.0) + self.discount * value
+        promises = {
+            node: promise(node, value, problem.root, self.discount)
+            for node, value in zip(candidates, values, strict=True)
+        }
+        return sorted(candidates, key=promises.__getitem__, reverse=True)[: self.beam_width]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 from agentsearch.errors import ConfigError
 from agentsearch.problem import Problem
@@ -35,6 +35,8 @@ class MCTS:
         choose: rule for the final answer.
     """
 
+    anytime: ClassVar[bool] = True
+
     width: int = 4
     selection: Literal["puct", "uct"] = "puct"
     c_puct: float = 1.25
@@ -53,8 +55,7 @@ class MCTS:
         for name in ("c_puct", "c_uct", "virtual_loss"):
             if getattr(self, name) < 0:
                 raise ConfigError(f"search.{name}={getattr(self, name)}: must not be negative.")
-        if not 0.0 < self.discount <= 1.0:
-            raise ConfigError(f"search.discount={self.discount}: must lie in (0, 1].")
+        rules.check_discount(self.discount)
 
     async def search(self, problem: Problem) -> None:
         """Run rounds of simulations until the budget ends."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from agentsearch.errors import ConfigError
 from agentsearch.tree import Node
 
 
@@ -37,17 +38,28 @@ def growing_c(parent_visits: int, c: float, c_base: float) -> float:
     return c + math.log((parent_visits + c_base + 1) / c_base)
 
 
-def reward_so_far(node: Node, root: Node) -> float:
-    """Rewards seen on the way from `root` to `node`; 0 where search must not see them.
+def promise(node: Node, value: float, root: Node, discount: float = 1.0) -> float:
+    """Return from `root` on by way of `node`, which is worth `value`.
 
-    Added to a node's value, it ranks nodes of different paths by their return: a
-    terminated node is worth 0 where its edge shows the reward.
+        sum_i discount^(i-1) * reward[i] + discount^d * value
+
+    Rewards that search must not see count 0. Ranks nodes of different paths.
     """
-    total, here = 0.0, node
+    total, here = value, node
     while here is not root and here.parent is not None:
-        total += here.reward or 0.0
+        total = (here.reward or 0.0) + discount * total
         here = here.parent
     return total
+
+
+def check_discount(discount: float) -> None:
+    """Refuse what is no discount.
+
+    Raises:
+        ConfigError: it lies outside (0, 1].
+    """
+    if not 0.0 < discount <= 1.0:
+        raise ConfigError(f"search.discount={discount}: must lie in (0, 1].")
 
 
 def backup(leaf: Node, value: float, discount: float, root: Node) -> None:

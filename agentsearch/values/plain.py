@@ -51,16 +51,23 @@ class Rollout:
     Attributes:
         n: rollouts.
         discount: of a reward for each step it lies ahead.
+        depth: most actions of a rollout; None plays to the end.
+        bootstrap: return still to come where a rollout is cut, by `depth` or by the
+            environment's limit.
     """
 
     n: int = 1
     discount: float = 1.0
+    depth: int | None = None
+    bootstrap: float = 0.0
     free = True
     needs_reward = True
 
     def __post_init__(self) -> None:
         if self.n < 1:
             raise ConfigError(f"value.n={self.n}: must be at least 1.")
+        if self.depth is not None and self.depth < 1:
+            raise ConfigError(f"value.depth={self.depth}: must be at least 1.")
         if not 0 < self.discount <= 1:
             raise ConfigError(f"value.discount={self.discount}: must lie in (0, 1].")
 
@@ -76,13 +83,15 @@ class Rollout:
         node.cost = start.cost = start.cost or Usage()
         total, weight = 0.0, 1.0
         while not node.done:
+            if self.depth is not None and node.depth - start.depth >= self.depth:
+                return total + weight * self.bootstrap
             after = await problem.imagine(node)
             if after is None:  # no action could be read or carried out
                 break
             total += weight * (after.reward or 0.0)
             weight *= self.discount
             node = after
-        return total
+        return total + weight * self.bootstrap if node.truncated else total
 
 
 @dataclass(frozen=True)

@@ -132,16 +132,25 @@ def test_a_part_without_tokens_needs_none():
 
 def test_a_tenth_at_most_is_kept_back_until_it_is_freed():
     budget = Budget(Limits(calls=30, tokens=500), finishing_steps=5)
-    assert (budget.limits.calls, budget.limits.tokens) == (27, 450)
+    assert (budget.calls_limit, budget.tokens_limit) == (27, 450)
     assert budget.reserve(40) == 27
     budget.free_reserve()
     assert budget.reserve(40) == 3
 
 
 def test_no_more_is_kept_back_than_one_call_a_step():
-    assert Budget(Limits(calls=1000), finishing_steps=3).limits.calls == 997
-    assert Budget(Limits(calls=9), finishing_steps=3).limits.calls == 9
-    assert Budget(Limits(seconds=5.0), finishing_steps=3).limits == Limits(seconds=5.0)
+    assert Budget(Limits(calls=1000), finishing_steps=3).calls_limit == 997
+    assert Budget(Limits(calls=9), finishing_steps=3).calls_limit == 9
+    assert Budget(Limits(seconds=5.0), finishing_steps=3).calls_limit is None
+
+
+def test_a_single_action_is_always_affordable():
+    budget = Budget(Limits(calls=1), finishing_steps=1)
+    assert budget.exhausted().kind == "calls" and list(budget) == []
+    with pytest.raises(BudgetExhausted):
+        budget.reserve(1)
+    budget.free_reserve()
+    assert budget.reserve(1) == 1
 
 
 def test_the_rounds_are_those_of_the_whole_budget():

@@ -206,6 +206,57 @@ def test_a_tied_vote_goes_to_the_answer_that_came_first():
     assert chosen("majority_vote", *rows) == "a"
 
 
+# -- decisions in the middle of an episode ----------------------------------------------
+
+
+def decided(rule, *rows, discount=1.0):
+    return choose.rule(rule, prefer_finished=False, discount=discount)(tree_of(*rows)).state
+
+
+@pytest.mark.parametrize("rule", ["most_visited", "best_value", "majority_vote", "weighted_vote"])
+def test_in_a_decision_a_better_way_on_is_preferred_to_an_ending(rule):
+    rows = (
+        ("a", {"visits": 9, "value": 0.9, "value_sum": 8.0, "prior": 0.9}),
+        ("b", end(visits=1, value=0.1, value_sum=0.1, prior=0.1)),
+    )
+    assert decided(rule, *rows) == "a" and chosen(rule, *rows) == "b"
+
+
+def test_ties_of_a_decision_go_to_an_ending_then_to_fewer_steps_then_to_the_likelier():
+    rows = (("a", {"value": 0.1}), ("ab", {"value": 0.5, "prior": 0.9}), ("b", {"value": 0.5}))
+    assert decided("best_value", *rows) == "b"
+    assert decided("best_value", *rows, ("c", {"value": 0.5, "prior": 2.0})) == "c"
+    assert decided("best_value", *rows, ("d", {"value": 0.1}), ("dd", end(value=0.5))) == "dd"
+    equal = {"visits": 2, "value_sum": 1.0}
+    assert decided("most_visited", ("a", equal), ("b", end(**equal))) == "b"
+
+
+def test_a_node_with_a_child_that_nobody_looked_at_stands_for_it():
+    rows = (("a", {"value": 0.8}), ("aa", {"value": 0.3}), ("b", {"value": 0.6}))
+    assert decided("best_value", *rows) == "b"
+    assert decided("best_value", *rows, ("ab", {})) == "a"
+
+
+def test_where_nothing_was_valued_visits_decide():
+    rows = (("a", {"visits": 1}), ("b", {"visits": 3}), ("bb", {"visits": 2}))
+    assert decided("best_value", *rows) == "bb"
+    assert decided("weighted_vote", *rows) == "bb"
+
+
+@pytest.mark.parametrize("rule", ["best_value", "best_seen"])
+def test_a_discount_makes_the_nearer_of_two_equals_better(rule):
+    rows = (("a", {"visits": 1, "value": 0.1}), ("aa", {"visits": 1, "value": 0.8}),
+            ("b", {"visits": 1, "value": 0.75}))  # fmt: skip
+    assert decided(rule, *rows) == "aa"
+    assert decided(rule, *rows, discount=0.9) == "b"  # 0.81 * 0.8 < 0.9 * 0.75
+
+
+def test_a_discounted_return_by_hand():
+    root = tree_of(("a", {"reward": 1.0}), ("ab", {"reward": 2.0}), ("abc", {"value": 8.0}))
+    leaf = root.children[0].children[0].children[0]
+    assert choose.path_return(leaf, root, 0.5) == 1 + 0.5 * 2 + 0.125 * 8
+
+
 # -- names -----------------------------------------------------------------------------
 
 

@@ -227,7 +227,7 @@ def test_limits_times_tasks():
 def test_times_decisions_in_act_mode():
     found = estimated("mode=act", budget={"calls": 100})
     assert (found.searches, found.calls) == (9, 900)  # an episode has three moves
-    assert estimated("mode=act", "commit=2", budget={"calls": 100}).calls == 600
+    assert estimated("mode=act", "commit=2", budget={"calls": 100}).calls == 900
 
 
 def test_what_nothing_bounds_is_none():

@@ -636,13 +636,22 @@ def test_a_prompt_that_cannot_be_counted_is_estimated():
 
 def test_the_first_ending_frees_what_was_kept_back():
     problem = a_problem(calls=100)
-    problem.budget = Budget(Limits(calls=100), finishing_steps=3)
+    problem.budget = Budget(Limits(calls=100), finishing_steps=9)
     asyncio.run(problem.expand(problem.root, 3))
-    assert problem.budget.limits.calls == 97
+    assert problem.budget.calls_limit == 91
     node = problem.root
     while not node.terminated:
         node = asyncio.run(problem.step(node, "c"))
-    assert problem.budget.limits.calls == 100
+    assert problem.budget.calls_limit == 100
+
+
+def test_as_many_actions_as_were_to_be_finished_free_what_was_kept_back():
+    problem = a_problem(calls=100)
+    problem.budget = Budget(Limits(calls=100), finishing_steps=2)
+    node = asyncio.run(problem.step(problem.root, "c"))
+    assert problem.budget.calls_limit == 98
+    asyncio.run(problem.step(node, "c"))
+    assert problem.budget.calls_limit == 100
 
 
 def test_a_value_that_is_no_number_is_the_models_fault():

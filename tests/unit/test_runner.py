@@ -228,7 +228,13 @@ def test_each_decision_has_its_own_word_for_why_it_ended():
                 problem.tree.meta["stop"] = "enough"
 
     assert solved(search=Talkative()).stop == "enough"
-    assert solved(mode="act", search=Talkative()).stop == "finished"
+    acted = solved(mode="act", search=Talkative())
+    assert [each["stop"] for each in acted.tree.meta["decisions"]] == [
+        "enough",
+        "finished",
+        "finished",
+    ]
+    assert [each["calls"] for each in acted.tree.meta["decisions"]] == [1, 1, 1]
 
 
 def test_without_any_action_the_episode_ends():

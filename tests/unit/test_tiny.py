@@ -16,15 +16,21 @@ transformers = pytest.importorskip("transformers")
 
 from agentsearch_envs import game24  # noqa: E402
 from recipes.tiny import demonstrations as demos  # noqa: E402
-from recipes.tiny.card import card  # noqa: E402
-from recipes.tiny.evaluate import auc, pass_at, reaches  # noqa: E402
-from recipes.tiny.generate import Sampler  # noqa: E402
+from recipes.tiny import evaluate_game24  # noqa: E402
+from recipes.tiny import game24 as chats  # noqa: E402
+from recipes.tiny.card import card, rate, sampled_rate  # noqa: E402
+from recipes.tiny.evaluate import compare, evaluate, rounded  # noqa: E402
+from recipes.tiny.evaluate_game24 import auc, pass_at, reaches  # noqa: E402
+from recipes.tiny.generate import ChatModel, Sampler  # noqa: E402
 from recipes.tiny.model import Learner, common_prefix, new_model  # noqa: E402
 from recipes.tiny.settings import load  # noqa: E402
 from recipes.tiny.tokenizer import build as build_tokenizer  # noqa: E402
+from recipes.tiny.tokenizer import of as tokenizer_of  # noqa: E402
 from recipes.tiny.train import learning_rate, train  # noqa: E402
 
-SHIPPED = Path(__file__).parents[2] / "agentsearch" / "_models" / "tiny-v1"
+MODELS = Path(__file__).parents[2] / "agentsearch" / "_models"
+SHIPPED = MODELS / "tiny-v1"
+SETTINGS = load("tiny-v1")
 FILES = {
     "README.md",
     "config.json",
@@ -52,7 +58,7 @@ def model():
 
 @pytest.fixture(scope="module")
 def made():
-    return list(demos.demonstrations(load(), 3000, random.Random(7)))
+    return list(chats.demonstrations(SETTINGS, 3000, random.Random(7)))
 
 
 # Tokenizer
@@ -91,8 +97,14 @@ def test_words_of_later_environments_are_short(tokenizer, word):
 
 @pytest.mark.slow
 def test_recipe_rebuilds_the_shipped_tokenizer(tokenizer):
-    built = build_tokenizer(load()).backend_tokenizer.to_str()
+    built = build_tokenizer(SETTINGS).backend_tokenizer.to_str()
     assert built == tokenizer.backend_tokenizer.to_str()
+
+
+def test_a_model_that_goes_on_keeps_its_tokenizer(tokenizer):
+    kept = tokenizer_of(load("tiny-v2"))
+    assert kept.backend_tokenizer.to_str() == tokenizer.backend_tokenizer.to_str()
+    assert kept.chat_template == tokenizer.chat_template
 
 
 # Chat template
@@ -164,7 +176,7 @@ def roots(demonstration):
 
 
 def test_no_dev_or_test_puzzle_in_any_role(made):
-    train, hidden = set(demos.puzzles("train")), set(demos.puzzles("dev") + demos.puzzles("test"))
+    train, hidden = set(chats.puzzles("train")), set(chats.puzzles("dev") + chats.puzzles("test"))
     assert {d.role for d in made} == set(demos.ROLES)
     for demonstration in made:
         shown = list(roots(demonstration))
@@ -176,7 +188,7 @@ def test_no_dev_or_test_puzzle_in_any_role(made):
 
 
 def test_held_out_unsolvable_puzzles_are_not_shown(made):
-    kept = set(demos.unsolvable_puzzles(True))
+    kept = set(chats.unsolvable_puzzles(True))
     assert kept and not any(numbers in kept for d in made for numbers in roots(d))
 
 
@@ -214,7 +226,7 @@ def test_roles_and_judgements_are_in_their_shares(made):
 
 
 def test_same_seed_same_demonstrations(made):
-    again = demos.demonstrations(load(), 3000, random.Random(7))
+    again = chats.demonstrations(SETTINGS, 3000, random.Random(7))
     assert list(islice(again, 50)) == made[:50]
 
 
@@ -253,7 +265,7 @@ def test_shared_prefix_changes_no_loss(made, tokenizer):
 
 def test_learning_rate_warms_up_and_falls():
     schedule = {"planned_steps": 100, "warmup_steps": 10, "final_share": 0.1}
-    settings = replace(load(), steps=65, cooldown_steps=10, learning_rate=1.0, **schedule)
+    settings = replace(SETTINGS, steps=65, cooldown_steps=10, learning_rate=1.0, **schedule)
     assert learning_rate(0, settings) == pytest.approx(0.1)
     assert learning_rate(9, settings) == learning_rate(10, settings) == pytest.approx(1.0)
     assert learning_rate(55, settings) == pytest.approx(0.55)  # half of the cosine
@@ -261,10 +273,16 @@ def test_learning_rate_warms_up_and_falls():
     assert learning_rate(65, settings) == pytest.approx(0.1)
 
 
+def copied(source, target):
+    """A tokenizer's files; nothing else that stands beside them."""
+    shutil.copytree(source, target, ignore=shutil.ignore_patterns("model.*"))
+
+
 def smoke(build):
-    """Settings of a few steps that save after each."""
-    shutil.copytree(SHIPPED, build / "tokenizer", ignore=shutil.ignore_patterns("model.*"))
-    return load("smoke", build=build, steps=8, log_steps=1, checkpoint_minutes=0.0)
+    """Settings of a few steps of Game of 24 that save after each."""
+    copied(SHIPPED, build / "tokenizer")
+    few = {"steps": 8, "log_steps": 1, "checkpoint_minutes": 0.0, "babyai_share": 0.0}
+    return load("smoke", build=build, **few)
 
 
 def weights(settings):
@@ -302,8 +320,8 @@ def test_auc_by_hand():
 
 def test_sampler_agrees_with_generate(model, tokenizer):
     encoder = demos.Encoder(tokenizer)
-    walks = [demos.start("train", random.Random(i)) for i in range(4)]
-    prompts = [encoder.prompt(demos.PROMPTS.propose_messages(walk.context)) for walk in walks]
+    walks = [chats.start("train", random.Random(i)) for i in range(4)]
+    prompts = [encoder.prompt(chats.PROMPTS.propose_messages(walk.context)) for walk in walks]
     sampler = Sampler(model)
     found = sampler.replies(prompts, [1, 2, 1, 1], greedy=True, max_tokens=8)
     assert [len(texts) for texts in found] == [1, 2, 1, 1]
@@ -316,13 +334,62 @@ def test_sampler_agrees_with_generate(model, tokenizer):
         assert sampler.cut(out[0, len(prompt) :].tolist()) == texts[0]
 
 
+def test_choices_are_scored_as_one_by_one(model, tokenizer):
+    encoder = demos.Encoder(tokenizer)
+    walks = [chats.walk_to(depth, True, "train", random.Random(1)) for depth in (4, 3, 2)]
+    prompts = [encoder.prompt(chats.PROMPTS.propose_messages(walk.context)) for walk in walks]
+    assert len(set(map(len, prompts))) == 3
+    choices = [encoder.text(text) for text in ("13 - 9", "1 + 2 + 3", "sure")]
+    scored = Sampler(model).choice_logprobs(prompts, choices)
+    for prompt, row in zip(prompts, scored.tolist(), strict=True):
+        for choice, logprob in zip(choices, row, strict=True):
+            ids = (*prompt, *choice, encoder.end)
+            with torch.no_grad():
+                logits = model(torch.tensor([ids])).logits[0].log_softmax(-1)
+            places = range(len(prompt), len(ids))
+            expected = sum(logits[i - 1, ids[i]].item() for i in places)
+            assert logprob == pytest.approx(expected, abs=1e-3)
+
+
+@pytest.mark.slow
+def test_evaluation_of_the_shipped_model_is_as_its_card_says():
+    model = ChatModel(SHIPPED, evaluate_game24.SEED)
+    found = evaluate_game24.evaluate(model, SETTINGS)
+    assert rounded(found) == shipped_evaluation()["game24"]
+
+
+def scores(greedy, drawn, judged):
+    policy = {"greedy_solved": greedy, "puzzles": 100, "sample_solved": drawn, "samples": 5}
+    split = {"policy": policy, "judge": {"4": {"right": judged, "states": 200}}}
+    return {"name": "before", "game24": {"dev": split, "test": split}}
+
+
+def test_comparison_names_what_dropped_by_more_than_three_points():
+    compared = compare(scores(50, 200, 150), scores(46, 186, 160))
+    assert compared["with"] == "before"
+    assert compared["game24"]["greedy"] == {"before": 0.5, "after": 0.46, "dropped": True}
+    assert not compared["game24"]["sampled"]["dropped"]  # 40.0 to 37.2 %
+    assert not compared["game24"]["judge"]["dropped"]
+
+
+def test_an_evaluation_has_every_part(tmp_path):
+    settings = load("smoke", build=tmp_path, babyai_share=0.0, init="tiny-v1", eval_puzzles=2)
+    settings = replace(settings, judge_states=4, choose_questions=2, samples=2)
+    (tmp_path / settings.name).symlink_to(SHIPPED)
+    (tmp_path / "training.json").write_text(json.dumps(shipped_evaluation()["training"]))
+    found = evaluate(settings)
+    assert set(found["game24"]) == {"dev", "test"}
+    assert found["compared"]["with"] == "tiny-v1" and "babyai_text" not in found
+    assert found["game24"]["dev"]["policy"]["puzzles"] == 2
+
+
 # Shipped files
 
 
 def test_package_data_is_complete_and_small():
-    names = {path.name for path in SHIPPED.iterdir()}
-    assert names == FILES
-    assert sum(path.stat().st_size for path in SHIPPED.iterdir()) < 25e6
+    for folder in MODELS.glob("tiny-v*"):
+        assert {path.name for path in folder.iterdir()} == FILES
+    assert sum(path.stat().st_size for path in MODELS.glob("*/*")) < 25e6
 
 
 def test_model_is_a_small_qwen3(model, tokenizer):
@@ -334,9 +401,20 @@ def test_model_is_a_small_qwen3(model, tokenizer):
     assert config.vocab_size == len(tokenizer)
 
 
-def test_card_states_the_evaluation():
-    evaluation = json.loads((SHIPPED / "evaluation.json").read_text())
-    assert (SHIPPED / "README.md").read_text() == card(load(), evaluation)
-    test = evaluation["test"]["policy"]
-    assert f"| {test['greedy_solved']}/100 (" in (SHIPPED / "README.md").read_text()
-    assert evaluation["training"]["steps"] == load().steps
+def shipped_evaluation(folder=SHIPPED):
+    return json.loads((folder / "evaluation.json").read_text())
+
+
+@pytest.mark.parametrize("folder", sorted(MODELS.glob("tiny-v*")), ids=lambda folder: folder.name)
+def test_card_states_the_evaluation(folder):
+    evaluation, settings = shipped_evaluation(folder), load(folder.name)
+    written = (folder / "README.md").read_text()
+    assert written == card(settings, evaluation)
+    test = evaluation["game24"]["test"]["policy"]
+    assert f"| {test['greedy_solved']}/100, " in written
+    assert evaluation["training"]["steps"] == settings.steps
+
+
+def test_intervals_count_every_puzzle_once():
+    assert rate(34, 100) == "34/100, 34.0% (25.5-43.7)"
+    assert sampled_rate(340, 10, 100) == "340/1000, 34.0% (25.5-43.7)"

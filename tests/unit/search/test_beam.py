@@ -23,6 +23,22 @@ def test_the_best_of_each_level_survive():
     assert len(problem.tree) == 1 + 3 + 6 + 6
 
 
+def test_a_discount_counts_the_steps_to_an_ended_node():
+    class Early(Letters):
+        async def step(self, state, action):
+            return replace(await super().step(state, action), truncated=state + action == "b")
+
+    worth = {"a": 0.2, "b": 0.5, "aa": 0.52}
+    value = text_value(lambda text: worth.get(text, 0.0))
+
+    def first(discount):
+        problem = grow(Beam(beam_width=2, width=3, depth=2, discount=discount),
+                       a_problem(Early(), value=value))  # fmt: skip
+        return choose.rule("best_value", False, discount)(problem.root).state
+
+    assert (first(1.0), first(0.9)) == ("aa", "b")
+
+
 def test_ties_go_to_the_earlier():
     problem = grow(Beam(beam_width=2, width=3), a_problem(value=text_value(lambda text: 0.5)))
     assert expanded(problem) == ["", "a", "b", "aa", "ab"]

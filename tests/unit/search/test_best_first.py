@@ -147,6 +147,16 @@ def test_the_path_that_earned_more_is_expanded_first():
     assert expanded(grow(BestFirst(width=3), hidden)) == ["", "c", "a", "b"]
 
 
+def test_a_discount_brings_nearer_nodes_forward():
+    worth = {"a": 0.5, "b": 0.48, "aa": 0.5}
+    value = text_value(lambda text: worth.get(text, 0.0))
+    assert expanded(grow(BestFirst(width=3), a_problem(value=value, iterations=3)))[2] == "aa"
+    search = BestFirst(width=3, discount=0.9)  # 0.81 * 0.5 < 0.9 * 0.48
+    assert expanded(grow(search, a_problem(value=value, iterations=3)))[2] == "b"
+    with pytest.raises(ConfigError, match="^search.discount=0.0: must lie in"):
+        BestFirst(discount=0.0)
+
+
 def test_nothing_beyond_the_depth_is_grown():
     problem = grow(BestFirst(width=3, depth=2), a_problem())
     assert max(node.depth for node in problem.tree.nodes) == 2

@@ -80,8 +80,17 @@ def test_greedy_ends_where_an_action_cannot_be_carried_out():
     assert [node.state for node in problem.tree.nodes] == ["", "c"]
 
 
+def test_episodes_stop_at_their_depth_and_are_valued_there():
+    judged = []
+    value = text_value(lambda text: judged.append(text) or 0.0)
+    problem = grow(BestOfN(n=8, depth=2), a_problem(policy=Sampler(), value=value))
+    assert {len(text) for text in judged} == {2}
+    assert max(node.depth for node in problem.tree.nodes) == 2
+    assert sum(node.visits for node in problem.tree.nodes if node.depth == 2) == 8
+
+
 @pytest.mark.parametrize("search", [BestOfN, SelfConsistency])
-@pytest.mark.parametrize("fields", [{"n": 0}, {"batch": 0}])
+@pytest.mark.parametrize("fields", [{"n": 0}, {"batch": 0}, {"depth": 0}])
 def test_impossible_settings_are_refused(search, fields):
     with pytest.raises(ConfigError, match="must be at least 1"):
         search(**fields)

@@ -33,12 +33,18 @@ def chain(*rewards):
     return tree.nodes
 
 
-def test_the_reward_so_far_is_that_of_the_way_from_the_root_of_the_search():
+def test_a_promise_counts_the_way_from_the_root_of_the_search():
     top, first, second, third = chain(1.0, 2.0, 4.0)
-    assert rules.reward_so_far(third, top) == 7.0
-    assert rules.reward_so_far(third, first) == 6.0
-    assert rules.reward_so_far(second, second) == 0.0
-    assert rules.reward_so_far(chain(None, None)[-1], top) == 0.0
+    assert rules.promise(third, 0.5, top) == 7.5
+    assert rules.promise(third, 0.5, first) == 6.5
+    assert rules.promise(second, 0.5, second) == 0.5
+    assert rules.promise(chain(None, None)[-1], 0.5, top) == 0.5
+
+
+def test_what_lies_ahead_is_discounted_for_each_step():
+    top, first, _, third = chain(1.0, 2.0, 4.0)
+    assert rules.promise(third, 8.0, top, 0.5) == 1 + 0.5 * 2 + 0.25 * 4 + 0.125 * 8
+    assert rules.promise(third, 8.0, first, 0.5) == 2 + 0.5 * 4 + 0.25 * 8
 
 
 def test_backup_counts_a_return_from_the_nodes_own_edge_on():

@@ -52,6 +52,20 @@ def test_a_rollout_ends_where_nothing_can_be_done():
     assert value == 0.0 and problem.budget.usage.invalid_actions == 1
 
 
+def test_a_rollout_that_is_cut_ends_with_its_bootstrap():
+    follow = Scripted({"": "c", "c": "a", "ca": "b"})
+    env = Letters(pay={"c": 0.5})
+    assert value_of(Rollout(depth=2, bootstrap=0.4), env, follow)[0] == 0.5 + 0.4
+    assert value_of(Rollout(depth=2, bootstrap=0.4, discount=0.5), env, follow)[0] == 0.5 + 0.1
+    value, problem = value_of(Rollout(depth=1), env, follow)
+    assert value == 0.5 and problem.budget.usage.calls == 1
+    cut = Letters(truncate=2)
+    assert value_of(Rollout(bootstrap=0.4), cut, follow)[0] == 0.4
+    assert value_of(Rollout(bootstrap=0.4), Letters(), follow)[0] == 1.0  # it ended by itself
+    with pytest.raises(ConfigError, match="^value.depth=0: must be at least 1"):
+        Rollout(depth=0)
+
+
 def test_a_rollout_needs_at_least_one_play():
     with pytest.raises(ConfigError, match="^value.n=0: must be at least 1"):
         Rollout(n=0)

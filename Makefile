@@ -37,9 +37,9 @@ $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.demo: $(BIN)/python pyproject.toml constraints.txt
-	$(BIN)/python -m pip install -q -c constraints.txt -e '.[hf,eval]'
+	$(BIN)/python -m pip install -q -c constraints.txt -e '.[hf,eval,envs]'
 	touch $@
 
 $(VENV)/.dev: $(BIN)/python pyproject.toml constraints.txt
-	$(BIN)/python -m pip install -q -c constraints.txt -e '.[hf,eval,openai,train,dev]'
+	$(BIN)/python -m pip install -q -c constraints.txt -e '.[hf,eval,envs,openai,train,dev]'
 	touch $@

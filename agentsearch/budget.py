@@ -70,7 +70,8 @@ class Usage:
     `prompt_tokens` includes `cached_tokens`. `requests` are messages to an engine, of
     which each may hold several calls. `parse_failures` and `invalid_actions` count
     proposals that became no node; `truncations` completions cut by `max_tokens`;
-    `fallbacks` judgments or choices that could not be read.
+    `judgments` are judgments or choices that a model was asked to write, `fallbacks` those
+    that could not be read.
     """
 
     calls: int = 0
@@ -84,6 +85,7 @@ class Usage:
     parse_failures: int = 0
     invalid_actions: int = 0
     truncations: int = 0
+    judgments: int = 0
     fallbacks: int = 0
 
     @property

@@ -266,11 +266,15 @@ def reading(limits: Limits, result: Result) -> dict[str, Any]:
     """What a smaller budget gives, for `Result.readings`."""
     return {
         "limits": {k: v for k, v in asdict(limits).items() if v is not None},
+        "status": result.status,
         "correct": result.correct,
         "credit": result.credit,
         "score": result.score,
         "reason": result.reason or result.error,
         "stop": result.stop or result.status,
+        "truncated": result.truncated,
+        "steps": result.steps,
+        "mismatches": result.mismatches,
         "actions": result.actions,
         "usage": result.usage.to_dict(),
     }

@@ -79,7 +79,8 @@ class Votes:
         completions = await self.engine.generate(request)
         votes = [self.read(completion.text) for completion in completions]
         unread = votes.count(None)
-        if unread and context.account is not None:
+        if context.account is not None:
+            context.account.count("judgments", len(votes))
             context.account.count("fallbacks", unread)
         return sum(vote or 0.0 for vote in votes) / max(len(votes), 1)
 

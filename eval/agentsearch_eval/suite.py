@@ -1,47 +1,45 @@
 """A suite: rows of one table, each a recipe, run at equal budgets on the same tasks.
 
     name: demo
-    base: {env: game24, policy: ..., tasks: {split: dev, limit: 50}}
+    base: {policy: tiny, tasks: {split: dev, limit: 50}}
+    envs: {go to: {env: {name: babyai_text, kind: go_to}}, ...}     # a section each
+    seeds: [0, 1, 2]
     budgets: {32 calls: {calls: 32}, 4000 tokens: {tokens: 4000}}
     rows: {policy only: {search: greedy}, MCTS: {search: mcts}}
     baseline: policy only        # what differences are taken against
 
-Every row of a budget sees the same tasks, seed and limits; a row may change anything
-else, and the table says what it used and which setting it ran in.
+`searches`, `policies` and `values` make rows of all their combinations. Every row of a
+budget and environment sees the same tasks, seeds and limits; a row may change anything
+else, and the table says what it used and which setting it ran in. `docs/evaluation.md`
+has the whole format.
 
-    runs/<name>/suite.yaml      the suite, as it was run
-                table.json      every row with its intervals
-                report.html     the same for people
-                <row>-<budget>/ a run folder each
+    runs/.results/       every result ever paid for, by content
+         <name>/         suite.yaml, table.json, table.csv, results.csv, report.html, and
+                         a run folder for each cell
 
-The folder is written as `<name>.partial-<process>` and takes its place, and that of an
-earlier suite, once every row has finished.
+The folder is put together as `<name>.partial-<process>` once every cell is complete, and
+takes the place of an earlier suite of that name.
 """
 
 from __future__ import annotations
 
 import asyncio
-import atexit
-import json
-import multiprocessing
+import dataclasses
+import itertools
 import os
 import re
 import shutil
-import signal
-import threading
-from collections.abc import Callable, Generator, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from agentsearch.commands import Plan, estimate, made_with, preflight
+from agentsearch.commands import Plan, estimate, made_with
 from agentsearch.config import (
-    MADE_WITH,
     Builder,
     Recipe,
     choose_tasks,
@@ -49,56 +47,104 @@ from agentsearch.config import (
     load_recipe,
     merge,
     read_yaml,
-    settle,
     validated,
 )
 from agentsearch.errors import AgentSearchError, ConfigError, did_you_mean
-from agentsearch.runner import Result, RunFolder, run, summarise
+from agentsearch.runner import Setup
 from agentsearch.types import Task
-from agentsearch_eval.metrics import Interval, paired_difference, success_rate
+from agentsearch_eval.cells import (
+    Cell,
+    Done,
+    Found,
+    Job,
+    complete,
+    look_up,
+    reach_servers,
+    run_cells,
+)
+from agentsearch_eval.store import Store, models
+from agentsearch_eval.table import (
+    ALL,
+    Ran,
+    Table,
+    make_rows,
+    result_line,
+    write_cell,
+    write_table,
+)
 
-SHARED = {"tasks": "base.tasks", "seed": "base.seed", "budget": "budgets"}
+Fragment = dict[str, Any]
+"""Some fields of a recipe."""
+
+AXES = ("searches", "policies", "values")
+"""Named fragments that are combined to rows, in the order in which rows are named."""
+SHARED = {"tasks": "base.tasks", "seed": "base.seed", "budget": "budgets", "run": "run"}
 """Fields that no row may change, and where they are set: they make rows comparable."""
-
+BEST_OF_N = "best-of-N"
+"""Row that differences are taken against too, where there is one of that name."""
 LONGEST_NAME = 200
 """Bytes of a cell's folder name; file systems take 255."""
 
 
 @dataclass(frozen=True)
 class Suite:
-    """What a suite file holds.
+    """What a suite file holds. A fragment's fields take the place of the base's.
 
     Attributes:
         name: of the table, and of its folder unless `run` says otherwise.
         title: one line above the table.
-        base: recipe fields that all rows share.
+        base: recipe fields that all cells share.
+        envs: by name, the recipe fields of a section of the table, such as `env` and
+            `tasks`. Empty: the base has the only environment.
+        seeds: every row runs with each; None takes `base.seed` alone.
         budgets: limits by the name of their table.
         rows: by name, the recipe fields that the row changes.
-        baseline: the row that differences are taken against.
+        searches, policies, values: fragments by name; every combination is a row, after
+            those of `rows`, named by the axes that have more than one entry.
+        baseline: the row that differences are taken against. In combinations the name of
+            a search stands for its row with the same policy and value.
+        compare: all rows that differences are taken against; None takes the baseline and
+            `best-of-N`, where there is one.
         headline: the row whose tree the report shows.
-        workers: processes that run rows side by side.
+        read_off: whether a budget that lies within another is read off from the run at
+            the larger one, for searches that can stop at any time.
+        workers: processes that run cells side by side.
         run: name of the folder.
     """
 
     name: str
-    rows: dict[str, dict[str, Any]]
-    budgets: dict[str, dict[str, Any]]
-    base: dict[str, Any] = field(default_factory=dict[str, Any])
+    budgets: dict[str, Fragment]
+    rows: dict[str, Fragment] = field(default_factory=dict[str, Fragment])
+    base: Fragment = field(default_factory=Fragment)
+    envs: dict[str, Fragment] = field(default_factory=dict[str, Fragment])
+    searches: dict[str, Fragment] = field(default_factory=dict[str, Fragment])
+    policies: dict[str, Fragment] = field(default_factory=dict[str, Fragment])
+    values: dict[str, Fragment] = field(default_factory=dict[str, Fragment])
+    seeds: list[int] | None = None
     title: str = ""
     baseline: str = "policy only"
+    compare: list[str] | None = None
     headline: str | None = None
+    read_off: bool = True
     workers: int = 1
     run: str | None = None
 
     def __post_init__(self) -> None:
-        if not self.rows or not self.budgets:
+        if not self.all_rows or not self.budgets:
             raise ConfigError(f"suite {self.name!r}: needs at least one row and one budget.")
-        for key, row in (("baseline", self.baseline), ("headline", self.headline)):
-            if row is not None and row not in self.rows:
-                close = did_you_mean(row, self.rows)
-                raise ConfigError(f"{key}={row!r}: no row of that name.{close}")
+        for name in (self.baseline, *(self.compare or ())):
+            if name not in self.all_rows and name not in self.searches:
+                key = "baseline" if name == self.baseline else "compare"
+                close = did_you_mean(name, [*self.all_rows, *self.searches])
+                raise ConfigError(f"{key}={name!r}: no row of that name.{close}")
+        if self.headline is not None and self.headline not in self.all_rows:
+            close = did_you_mean(self.headline, self.all_rows)
+            raise ConfigError(f"headline={self.headline!r}: no row of that name.{close}")
         if self.workers < 1:
             raise ConfigError(f"workers={self.workers}: must be at least 1.")
+        self._check_seeds()
+        if ALL in self.envs:
+            raise ConfigError(f"envs.{ALL}: is the name of the mean over all; choose another.")
         if not re.fullmatch(r"\w[\w.-]*", self.folder):
             raise ConfigError(
                 f"run={self.folder!r}: is no name for a folder; use letters, digits, '-', '_' "
@@ -107,104 +153,146 @@ class Suite:
         self._check_cell_names()
 
     @property
-    def per(self) -> str:
-        """What a budget is for: `task`, or `decision` where some row acts."""
-        modes = {row.get("mode", self.base.get("mode")) for row in self.rows.values()}
-        if "act" not in modes:
-            return "task"
-        return "decision" if modes == {"act"} else "task, or decision of a row that acts"
-
-    @property
     def folder(self) -> str:
         """Name of the suite's folder."""
         return self.run or self.name
 
-    def _check_cell_names(self) -> None:
-        taken: dict[str, str] = {}
-        for budget in self.budgets:
-            for row in self.rows:
-                name, cell = cell_name(budget, row), f"row {row!r} at {budget!r}"
-                if name in taken:
-                    raise ConfigError(
-                        f"{cell}: would share the folder {name!r} with {taken[name]}; rename one."
-                    )
-                if len(name.encode()) > LONGEST_NAME:
-                    raise ConfigError(f"{cell}: is too long a name for a folder; shorten it.")
-                taken[name] = cell
+    @property
+    def all_seeds(self) -> list[int]:
+        """The seeds that every row runs with."""
+        return [self.base.get("seed", 0)] if self.seeds is None else self.seeds
 
-    def recipes(self) -> Iterator[tuple[str, str, Recipe]]:
-        """Budget name, row name and recipe of every cell, all validated.
+    @cached_property
+    def all_rows(self) -> dict[str, Fragment]:
+        """Explicit rows, then every combination of searches, policies and values.
+
+        Raises:
+            ConfigError: two rows have one name, or two axes set one field.
+        """
+        rows = dict(self.rows)
+        for name, parts in self.combinations.items():
+            where = ", ".join(f"{axis}.{part}" for axis, part in parts.items())
+            if name in rows:
+                raise ConfigError(f"row {name!r}: is made by {where} too; rename one.")
+            rows[name] = {}
+            for axis, part in parts.items():
+                fragment: Fragment = getattr(self, axis)[part]
+                for key in fragment:
+                    if key in rows[name]:
+                        raise ConfigError(
+                            f"row {name!r}: {key} is set twice, by {where}; set it in one axis."
+                        )
+                rows[name] |= fragment
+        return rows
+
+    @cached_property
+    def combinations(self) -> dict[str, dict[str, str]]:
+        """By row name, which entry of each axis it combines."""
+        axes = {axis: list(getattr(self, axis)) for axis in AXES if getattr(self, axis)}
+        if not axes:
+            return {}
+        naming = [axis for axis, entries in axes.items() if len(entries) > 1] or list(axes)[:1]
+        combined = [
+            dict(zip(axes, each, strict=True)) for each in itertools.product(*axes.values())
+        ]
+        return {", ".join(parts[axis] for axis in naming): parts for parts in combined}
+
+    @property
+    def references(self) -> dict[str, dict[str, str]]:
+        """By row, the rows it is compared with, by the name that `compare` gives them."""
+        found: dict[str, dict[str, str]] = {}
+        for row in self.all_rows:
+            others = {name: self.reference(name, row) for name in self.compared}
+            found[row] = {n: other for n, other in others.items() if other not in (None, row)}
+        return found
+
+    @property
+    def compared(self) -> list[str]:
+        """What differences are taken against."""
+        if self.compare is not None:
+            return self.compare
+        known = BEST_OF_N in self.all_rows or BEST_OF_N in self.searches
+        return list(dict.fromkeys([self.baseline, *([BEST_OF_N] if known else [])]))
+
+    def reference(self, name: str, row: str) -> str | None:
+        """The row that `name` means for `row`; None where it means none.
+
+        That is the row of that name, or the combination that differs by its search alone.
+        """
+        if name in self.all_rows:
+            return name
+        parts = self.combinations.get(row)
+        if parts is None:
+            return None
+        sought = {**parts, "searches": name}
+        return next((other for other, each in self.combinations.items() if each == sought), None)
+
+    def recipes(self) -> Iterator[tuple[str, str, str, Recipe]]:
+        """Environment, budget, row and recipe of every cell, all validated.
+
+        All have the first seed.
 
         Raises:
             ConfigError: a recipe is wrong, or changes what makes rows comparable.
         """
         if "budget" in self.base:
             raise ConfigError("base.budget: is not read; set budgets.")
-        for row, changes in self.rows.items():
+        for row, changes in self.all_rows.items():
             for key, where in SHARED.items():
                 if key in changes:
                     raise ConfigError(f"row {row!r}: {key} is the same for all rows; set {where}.")
-        for budget, limits in self.budgets.items():
-            for row, changes in self.rows.items():
-                fields = {**self.base, **changes, "budget": limits}
-                try:
-                    yield budget, row, load_recipe(fields)
-                except ConfigError as error:
-                    raise ConfigError(f"row {row!r} at {budget!r}: {error}") from error
+        for env, changes in self.envs.items():
+            for key in ("seed", "budget", "run"):
+                if key in changes:
+                    where = "seeds" if key == "seed" else SHARED[key]
+                    raise ConfigError(f"envs.{env}.{key}: is the same for all; set {where}.")
+        for env, section in (self.envs or {"": Fragment()}).items():
+            for budget, limits in self.budgets.items():
+                for row, changes in self.all_rows.items():
+                    fields = {**self.base, **section, **changes, "budget": limits}
+                    fields["seed"] = self.all_seeds[0]
+                    try:
+                        yield env, budget, row, load_recipe(fields)
+                    except AgentSearchError as error:
+                        raise type(error)(f"{place(env, budget, row)}: {error}") from error
+
+    def _check_seeds(self) -> None:
+        if self.seeds is None:
+            return
+        if "seed" in self.base:
+            raise ConfigError("base.seed: is not read where there are seeds; set seeds.")
+        if not self.seeds or len(set(self.seeds)) < len(self.seeds):
+            raise ConfigError(f"seeds={self.seeds}: name each seed once, and at least one.")
+
+    def _check_cell_names(self) -> None:
+        taken: dict[str, str] = {}
+        seed = str(max(self.all_seeds, key=lambda each: len(str(each))))
+        for env, budget, row in itertools.product(self.envs or [""], self.budgets, self.all_rows):
+            name, where = cell_name(env, budget, row, f"seed {seed}"), place(env, budget, row)
+            if name in taken:
+                raise ConfigError(
+                    f"{where}: would share the folder {name!r} with {taken[name]}; rename one."
+                )
+            if len(name.encode()) > LONGEST_NAME:
+                raise ConfigError(f"{where}: is too long a name for a folder; shorten it.")
+            taken[name] = where
+
+    def cell_folder(self, cell: Cell) -> str:
+        """Name of a cell's run folder."""
+        seed = f"seed {cell.seed}" if len(self.all_seeds) > 1 else ""
+        return cell_name(cell.env, cell.budget, cell.row, seed)
 
 
-@dataclass(frozen=True)
-class Row:
-    """One row of a table: what it is and how it did.
-
-    Attributes:
-        budget, name: which table, which row.
-        success: rate over the tasks.
-        difference: success less the baseline's, paired by task; None for the baseline.
-        summary: as in the row's `summary.json`.
-        folder: of the row's run, relative to the suite's.
-    """
-
-    budget: str
-    name: str
-    success: Interval
-    difference: Interval | None
-    summary: dict[str, Any]
-    folder: str
-
-    @property
-    def label(self) -> str:
-        """The name, marked where a part reads the solution: a ceiling, never a result."""
-        oracle = self.summary["oracle"]
-        return f"{self.name} (ORACLE: {', '.join(oracle)})" if oracle else self.name
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values, as in `table.json`."""
-        difference = None if self.difference is None else vars(self.difference)
-        plain = {**vars(self), "success": vars(self.success), "difference": difference}
-        return {**plain, "oracle": self.summary["oracle"]}
+def place(env: str, budget: str, row: str) -> str:
+    """A cell in words, for messages."""
+    return f"row {row!r} at {budget!r}" + (f" in {env!r}" if env else "")
 
 
-@dataclass(frozen=True)
-class Lines:
-    """What one cell came to: the lines of its `results.jsonl`, and its summary."""
-
-    results: list[dict[str, Any]]
-    summary: dict[str, Any]
-
-
-class Interrupted(KeyboardInterrupt):
-    """Ctrl-C during a suite.
-
-    Attributes:
-        finished: cells that had finished.
-        folder: what keeps them; None where there are none.
-    """
-
-    def __init__(self, finished: int, folder: Path | None) -> None:
-        super().__init__()
-        self.finished = finished
-        self.folder = folder
+def cell_name(*parts: str) -> str:
+    """A folder's name from those parts of environment, budget, row and seed that there are."""
+    env, budget, row, *rest = parts
+    text = " ".join(part for part in (env, row, budget, *rest) if part).lower()
+    return "".join(c if c.isalnum() else "-" for c in text)
 
 
 def load_suite(source: str, overrides: Sequence[str] = ()) -> Suite:
@@ -213,9 +301,11 @@ def load_suite(source: str, overrides: Sequence[str] = ()) -> Suite:
     Raises:
         ConfigError: no such suite, or a key or value that is wrong.
     """
-    data = merge(read_yaml(suite_path(source)), overrides, whole=("rows", "budgets"))
+    whole = ("rows", "budgets", "envs", "seeds", "compare", *AXES)
+    data = merge(read_yaml(suite_path(source)), overrides, whole=whole)
     suite: Suite = validated(Suite, data, "")
-    list(suite.recipes())
+    for _ in suite.recipes():
+        pass
     return suite
 
 
@@ -236,228 +326,240 @@ def suite_path(source: str) -> Path:
     )
 
 
-def plan_suite(suite: Suite) -> dict[tuple[str, str], Plan]:
-    """Every cell, by budget and row: built and given its tasks, and no model loaded.
+# -- what will run ---------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Planned:
+    """Every cell of a suite, built and given its tasks, and no model loaded.
+
+    Attributes:
+        cells: in the order of the table.
+        read_from: by cell, the one with a larger budget that it can be read off from.
+    """
+
+    cells: dict[Cell, Plan]
+    read_from: dict[Cell, Cell] = field(default_factory=dict[Cell, Cell])
+
+    @property
+    def per(self) -> str:
+        """What a budget is for: `task`, or `decision` where rows act."""
+        modes = {plan.setup.mode for plan in self.cells.values()}
+        if "act" not in modes:
+            return "task"
+        return "decision" if modes == {"act"} else "task, or decision of a row that acts"
+
+
+def plan_suite(suite: Suite) -> Planned:
+    """Build every cell and choose its tasks.
 
     Raises:
         AgentSearchError: parts that do not fit together, or rows with different tasks.
     """
     builder = Builder()
-    plans: dict[tuple[str, str], Plan] = {}
-    tasks: list[Task] = []
-    for budget, row, recipe in suite.recipes():
+    tasks: dict[str, list[Task]] = {}
+    plans: dict[Cell, Plan] = {}
+    for env, budget, row, recipe in suite.recipes():
         try:
             setup = builder.setup(recipe)
             chosen = choose_tasks(setup, recipe.tasks)
-        except ConfigError as error:
-            raise ConfigError(f"row {row!r}: {error}") from error
-        tasks = tasks or chosen
-        if chosen != tasks:
+        except AgentSearchError as error:
+            raise type(error)(f"{place(env, budget, row)}: {error}") from error
+        if chosen != tasks.setdefault(env, chosen):
             raise ConfigError(
                 f"row {row!r}: its environment has other tasks than that of the first row, "
                 "so they cannot be compared; set base.env."
             )
-        plans[budget, row] = Plan(recipe, setup, chosen, builder)
-    return plans
+        for seed in suite.all_seeds:
+            seeded = dataclasses.replace(recipe, seed=seed)
+            again = dataclasses.replace(setup, seed=seed)
+            plans[Cell(env, budget, row, seed)] = Plan(seeded, again, chosen, builder)
+    if not suite.read_off:
+        return Planned(plans)
+    larger = {budget: largest_around(budget, suite.budgets) for budget in suite.budgets}
+    read_from = {
+        cell: cell._replace(budget=around)
+        for cell, plan in plans.items()
+        if (around := larger[cell.budget]) is not None and can_be_read(plan.setup)
+    }
+    return Planned(plans, read_from)
 
 
-def most_calls(plans: dict[tuple[str, str], Plan]) -> dict[str, int | None]:
+def can_be_read(setup: Setup) -> bool:
+    """Whether a part of a search is the search at a smaller budget, in one tree for a task."""
+    return setup.mode == "plan" and getattr(setup.search, "anytime", False)
+
+
+def largest_around(budget: str, budgets: Mapping[str, Mapping[str, float]]) -> str | None:
+    """The largest budget with the same kinds of limits, none of them smaller, if any.
+
+    None too where seconds are limited: they differ from run to run.
+    """
+    limits, found = budgets[budget], budget
+    if limits.get("seconds") is not None:
+        return None
+    for name, other in budgets.items():
+        inside = budgets[found]
+        around = other.keys() == limits.keys() and all(other[k] >= inside[k] for k in limits)
+        if around and other != inside:
+            found = name
+    return None if found == budget else found
+
+
+def most_calls(cells: Mapping[Cell, Plan]) -> dict[str, int | None]:
     """Upper bound of the model calls of each budget; None where it does not limit calls."""
     bounds: dict[str, int | None] = {}
-    for (budget, _), plan in plans.items():
-        calls = estimate(plan).calls
-        bounds[budget] = None if calls is None else (bounds.get(budget) or 0) + calls
+    for cell, plan in cells.items():
+        calls = estimate(plan).calls if plan.tasks else 0
+        bounds[cell.budget] = None if calls is None else (bounds.get(cell.budget) or 0) + calls
     return bounds
 
 
+def find_stored(planned: Planned, runs: Path) -> dict[Cell, Found]:
+    """What the store has of every cell; no model is loaded."""
+    store = Store(runs)
+    return {cell: look_up(plan, store) for cell, plan in planned.cells.items()}
+
+
+# -- running ---------------------------------------------------------------------------
+
+
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C during a suite.
+
+    Attributes:
+        finished: cells that were complete.
+        planned: cells to run in all.
+        store: where the results of all tasks that had finished are kept.
+    """
+
+    def __init__(self, finished: int, planned: int, store: Path) -> None:
+        super().__init__()
+        self.finished = finished
+        self.planned = planned
+        self.store = store
+
+
 def run_suite(
-    suite: Suite, runs: Path, on_row: Callable[[str, str, dict[str, Any]], None] | None = None
-) -> list[Row]:
-    """Run every cell into its own run folder and put the table together.
+    suite: Suite,
+    runs: Path,
+    on_cell: Callable[[Cell, Done], None] | None = None,
+    *,
+    fresh: bool = False,
+) -> Table:
+    """Run what is missing of every cell, put the table together and write its folder.
 
     Servers are reached before anything is written. Local models are loaded by the
     process that runs them.
 
     Args:
         suite: what to run.
-        runs: where the suite's folder is made.
-        on_row: told budget, row and summary of every cell that has finished.
+        runs: where the suite's folder and the store are.
+        on_cell: told of every cell that is complete.
+        fresh: run every task again, also those whose result is in the store.
 
     Raises:
         AgentSearchError: a mistake of the user, such as a folder of that name that holds
             something else than an earlier suite.
         Interrupted: Ctrl-C.
     """
-    target = runs / suite.folder
-    check_replaceable(target)
-    plans = plan_suite(suite)
-    asyncio.run(_reach_servers(next(iter(plans.values())).builder))
-    folder = _new_folder(target)
-    cells = {key: plan.recipe for key, plan in plans.items()}
-    done: dict[tuple[str, str], Lines] = {}
+    check_replaceable(runs / suite.folder)
+    planned, store = plan_suite(suite), Store(runs)
+    done: dict[Cell, Done] = {}
     try:
-        for (budget, row), lines in _run_cells(cells, folder, suite.workers):
-            done[budget, row] = lines
-            if on_row:
-                on_row(budget, row, lines.summary)
-        table = [_row(suite, budget, row, done) for budget, row in cells]
-        _write(suite, table, folder)
-        _replace(target, folder)
+        for cell, each in _complete_cells(suite, planned, store, fresh):
+            done[cell] = each
+            if on_cell:
+                on_cell(cell, each)
+        return _write(suite, planned, done, store, runs / suite.folder)
     except KeyboardInterrupt:
-        raise Interrupted(len(done), _keep(folder, done)) from None
+        raise Interrupted(len(done), len(planned.cells), store.folder) from None
     except AgentSearchError as error:
-        if _keep(folder, done) is None:
+        if not store.folder.exists():
             raise
-        raise AgentSearchError(f"{error} Rows that had finished are kept in {folder}.") from error
-    except BaseException:
-        _keep(folder, done)
-        raise
-    return table
+        raise type(error)(
+            f"{error} Finished tasks are kept; run the suite again to go on."
+        ) from error
 
 
-async def _reach_servers(builder: Builder) -> None:
-    """Preflight of all engines but those that would load a model into this process."""
-    try:
-        await preflight([each for each in builder.engines if not hasattr(each.engine, "load")])
-    finally:
-        await builder.close()
-
-
-# -- cells, here or in other processes -------------------------------------------------
-
-
-def _run_cells(
-    cells: dict[tuple[str, str], Recipe], folder: Path, workers: int
-) -> Iterator[tuple[tuple[str, str], Lines]]:
-    if workers == 1:
-        with closing(Worker()) as worker:
-            for key, recipe in cells.items():
-                yield key, worker.run(recipe, folder / cell_name(*key))
+def _complete_cells(
+    suite: Suite, planned: Planned, store: Store, fresh: bool
+) -> Iterator[tuple[Cell, Done]]:
+    """Cells that the store has whole, then the others as they end."""
+    missing: dict[Cell, Plan] = {}
+    for cell, plan in planned.cells.items():
+        whole = None if fresh else complete(plan, look_up(plan, store))
+        if whole is None:
+            missing[cell] = plan
+        else:
+            yield cell, whole
+    if not missing:
         return
-    context = multiprocessing.get_context("spawn")
-    others = set(multiprocessing.active_children())
-    with ProcessPoolExecutor(workers, mp_context=context) as pool:
-        try:
-            with _deaf_children():
-                jobs = {
-                    pool.submit(run_cell, recipe, folder / cell_name(*key)): key
-                    for key, recipe in cells.items()
-                }
-            for job in as_completed(jobs):
-                yield jobs[job], job.result()
-        except BaseException as error:  # nobody waits for the rest any more
-            for child in set(multiprocessing.active_children()) - others:
-                child.terminate()
-            if isinstance(error, BrokenProcessPool):
-                raise AgentSearchError(
-                    "a process that ran a row was killed, perhaps for want of memory; "
-                    "try workers=1."
-                ) from error
-            raise
+    asyncio.run(reach_servers(missing.values()))
+    _make_folder(store.folder.parent)
+    jobs = _jobs({cell: plan.recipe for cell, plan in missing.items()}, planned.read_from)
+    yield from run_cells(jobs, store, workers=suite.workers, fresh=fresh)
 
 
-@contextmanager
-def _deaf_children() -> Generator[None]:
-    """Processes begun here ignore Ctrl-C, so that this one alone answers to it."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
+def _jobs(missing: Mapping[Cell, Recipe], read_from: Mapping[Cell, Cell]) -> list[Job]:
+    """A job for each cell, but those that are read off from another that must run too."""
+    sources = {cell: source for cell, source in read_from.items() if source in missing}
+    return [
+        Job(cell, recipe, {c: missing[c] for c, s in sources.items() if s == cell and c in missing})
+        for cell, recipe in missing.items()
+        if cell not in sources
+    ]
 
 
-class Worker:
-    """Runs cells one after the other with one event loop, so that engines stay open."""
-
-    def __init__(self) -> None:
-        self._loop = asyncio.Runner()
-        self._builder = Builder()
-
-    def run(self, recipe: Recipe, folder: Path) -> Lines:
-        """Run one recipe into `folder`."""
-        return self._loop.run(self._run(recipe, folder))
-
-    def close(self) -> None:
-        """Close every engine."""
-        with self._loop as loop:
-            loop.run(self._builder.close())
-
-    async def _run(self, recipe: Recipe, folder: Path) -> Lines:
-        reached = len(self._builder.engines)
-        setup = self._builder.setup(recipe)
-        await preflight(self._builder.engines[reached:])
-        recipe, setup = await settle(recipe, setup)
-        tasks = choose_tasks(setup, recipe.tasks)
-        results: list[Result] = []
-
-        def keep(event: str, task: Task, result: Result | None) -> None:
-            if result is not None:
-                results.append(result)
-
-        record = {**recipe.to_dict(), MADE_WITH: made_with(self._builder.models)}
-        run_folder = RunFolder(folder, record)
-        with run_folder.closing(lambda: summarise(results, setup.setting, setup.oracles)):
-            await run(setup, tasks, run_folder, concurrency=recipe.concurrency, on_event=keep)
-        return Lines([result.to_dict() for result in results], run_folder.summary)
+def _make_table(suite: Suite, planned: Planned, done: Mapping[Cell, Done]) -> Table:
+    ran = [_ran(suite, plan, done[cell], cell) for cell, plan in planned.cells.items()]
+    engines = [model for plan in planned.cells.values() for model in models(plan.setup)]
+    facts = {
+        "name": suite.name,
+        "title": suite.title,
+        "baseline": suite.baseline,
+        "headline": suite.headline,
+        "compare": suite.compared,
+        "budgets": suite.budgets,
+        "envs": list(suite.envs),
+        "rows": list(suite.all_rows),
+        "seeds": suite.all_seeds,
+        "per": planned.per,
+    }
+    results = [
+        result_line(each, line, tree)
+        for each in ran
+        for line, tree in zip(each.lines, each.trees, strict=True)
+    ]
+    models_used = list(dict.fromkeys(engines))
+    return Table(facts, made_with(models_used), make_rows(ran, suite.references), results)
 
 
-_worker: list[Worker] = []
-
-
-def run_cell(recipe: Recipe, folder: Path) -> Lines:
-    """Run one recipe with the worker of this process, which keeps its models loaded."""
-    if not _worker:
-        _worker.append(Worker())
-        atexit.register(_worker[0].close)
-    return _worker[0].run(recipe, folder)
-
-
-# -- the table -------------------------------------------------------------------------
-
-
-def _row(suite: Suite, budget: str, name: str, done: dict[tuple[str, str], Lines]) -> Row:
-    correct = _correct(done[budget, name])
-    difference = None
-    if name != suite.baseline:
-        baseline = _correct(done[budget, suite.baseline])
-        ours = [float(correct[task]) for task in baseline]
-        difference = paired_difference(ours, [float(each) for each in baseline.values()])
-    return Row(
-        budget,
-        name,
-        success_rate(list(correct.values())),
-        difference,
-        done[budget, name].summary,
-        cell_name(budget, name),
+def _ran(suite: Suite, plan: Plan, done: Done, cell: Cell) -> Ran:
+    """A cell with its results and what the table says of it."""
+    setup, lines = plan.setup, [stored.line for stored in done.results]
+    return Ran(
+        cell,
+        lines,
+        folder=suite.cell_folder(cell),
+        trees=[stored.tree is not None for stored in done.results],
+        setting=setup.setting + (f", commit {setup.commit}" if setup.mode == "act" else ""),
+        oracle=setup.oracles,
+        stored=done.stored,
+        read_off=_larger_budget(suite, lines),
     )
 
 
-def _correct(lines: Lines) -> dict[str, bool]:
-    """Whether each task was solved, in an order that does not depend on who finished first."""
-    return {line["task_id"]: line["correct"] for line in sorted(lines.results, key=_task_id)}
-
-
-def _task_id(line: dict[str, Any]) -> str:
-    return line["task_id"]
-
-
-def by_setting(rows: Sequence[Row]) -> dict[str, list[str]]:
-    """The rows of each setting (mode, and what search sees), by name."""
-    settings: dict[str, list[str]] = {}
-    for row in rows:
-        settings.setdefault(row.summary["setting"], []).append(row.name)
-    return settings
+def _larger_budget(suite: Suite, lines: Sequence[Mapping[str, Any]]) -> str | None:
+    """The budget of the run that some lines were read off from, by its name or in words."""
+    limits = next((line["read_off"] for line in lines if "read_off" in line), None)
+    if limits is None:
+        return None
+    names = (name for name, each in suite.budgets.items() if each == limits)
+    return next(names, ", ".join(f"{value:,} {kind}" for kind, value in limits.items()))
 
 
 # -- the folder ------------------------------------------------------------------------
-
-
-def cell_name(budget: str, row: str) -> str:
-    """Folder of one cell."""
-    return "".join(c if c.isalnum() else "-" for c in f"{row}-{budget}".lower())
 
 
 def check_replaceable(folder: Path) -> None:
@@ -471,14 +573,38 @@ def check_replaceable(folder: Path) -> None:
         raise ConfigError(f"{folder}: holds something else than a finished suite; choose run=NAME.")
 
 
-def _new_folder(target: Path) -> Path:
-    """An empty folder beside `target`."""
+def _write(
+    suite: Suite, planned: Planned, done: Mapping[Cell, Done], store: Store, target: Path
+) -> Table:
+    """Everything but the report, in a folder that takes the place of `target`."""
+    table = _make_table(suite, planned, done)
+    _sweep(target)
     folder = _beside(target, "partial")
+    _make_folder(folder)
     try:
-        folder.mkdir(parents=True)
+        for cell, plan in planned.cells.items():
+            made = {**table.made_with, "models": models(plan.setup)}
+            write_cell(folder / suite.cell_folder(cell), done[cell], plan.setup, store, made)
+        settings = yaml.safe_dump(_settings(suite), sort_keys=False, allow_unicode=True)
+        (folder / "suite.yaml").write_text(settings, encoding="utf-8")
+        write_table(table, folder)
+        _replace(target, folder)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)  # there only if something went wrong
+    return table
+
+
+def _settings(suite: Suite) -> dict[str, Any]:
+    """The fields of a suite that say something."""
+    found = {each.name: getattr(suite, each.name) for each in dataclasses.fields(suite)}
+    return {name: value for name, value in found.items() if value not in (None, {}, "")}
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
     except OSError as cause:
         raise ConfigError(f"{folder}: cannot be made ({cause.strerror}).") from cause
-    return folder
 
 
 def _beside(target: Path, kind: str) -> Path:
@@ -489,11 +615,20 @@ def _beside(target: Path, kind: str) -> Path:
     return path
 
 
-def _write(suite: Suite, table: Sequence[Row], folder: Path) -> None:
-    settings = yaml.safe_dump(vars(suite), sort_keys=False, allow_unicode=True)
-    (folder / "suite.yaml").write_text(settings, encoding="utf-8")
-    text = json.dumps([row.to_dict() for row in table], indent=2)
-    (folder / "table.json").write_text(text + "\n", encoding="utf-8")
+def _sweep(target: Path) -> None:
+    """Remove what processes that were killed left beside `target`."""
+    for path in target.parent.glob(f"{target.name}.*-*"):
+        left = re.fullmatch(r"(partial|old)-(\d+)", path.name.removeprefix(f"{target.name}."))
+        if left and not _runs(int(left[2])):
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def _runs(process: int) -> bool:
+    with suppress(ProcessLookupError):
+        with suppress(PermissionError):
+            os.kill(process, 0)
+        return True
+    return False
 
 
 def _replace(target: Path, folder: Path) -> None:
@@ -505,11 +640,3 @@ def _replace(target: Path, folder: Path) -> None:
         shutil.rmtree(old)
     else:
         folder.rename(target)
-
-
-def _keep(folder: Path, done: dict[tuple[str, str], Lines]) -> Path | None:
-    """The folder if a row has finished; else it goes."""
-    if done:
-        return folder
-    shutil.rmtree(folder, ignore_errors=True)
-    return None

@@ -7,42 +7,24 @@ or test puzzle never appear, in any role; the states below a puzzle may be share
 from __future__ import annotations
 
 import random
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import sha256
 from itertools import combinations_with_replacement
 
-from transformers import PreTrainedTokenizerBase
-
 from agentsearch.policies.prompts import Prompts
 from agentsearch.types import Context, Message, Turn
 from agentsearch_envs import game24
-from recipes.tiny.model import Example
-from recipes.tiny.settings import Settings, load
+from recipes.tiny.demonstration import Demonstration
+from recipes.tiny.settings import Settings
 
 RULES: game24.Rules = "integer"
 PROMPTS = Prompts()
 POSITIVE, NEGATIVE = "sure", "impossible"
 JUDGE_DEPTHS, JUDGE_WEIGHTS = (4, 3, 2), (0.15, 0.45, 0.40)
 MOST_OPTIONS = 6
-GROUPS = 4
 HOLD_OUT = 5  # one unsolvable multiset in five is kept for evaluation
-
-
-@dataclass(frozen=True)
-class Demonstration:
-    """One chat with the answers of one role.
-
-    Attributes:
-        learn: indices of the assistant messages to learn.
-    """
-
-    role: str
-    puzzle: game24.Puzzle
-    messages: tuple[Message, ...]
-    learn: tuple[int, ...]
 
 
 # Puzzles
@@ -224,68 +206,3 @@ def demonstrations(
     shares = settings.shares_at(step)
     for role in rng.choices(tuple(ROLES), [shares[role] for role in ROLES], k=count):
         yield ROLES[role](split, settings.detour_share, rng)
-
-
-# Tokens
-
-
-class Encoder:
-    """Tokenises chats message by message, as the chat template would, and remembers them."""
-
-    def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
-        self.tokenizer = tokenizer
-        self.text = lru_cache(maxsize=1 << 17)(self._text)
-        self.begin, self.end = tokenizer.convert_tokens_to_ids(["<|im_start|>", "<|im_end|>"])
-        self.newline = self.text("\n")
-
-    def _text(self, text: str) -> tuple[int, ...]:
-        return tuple(self.tokenizer.encode(text, add_special_tokens=False))
-
-    def example(self, demonstration: Demonstration) -> Example:
-        """The chat's tokens; it ends on the end of its last turn, without the newline."""
-        ids: list[int] = []
-        spans: list[tuple[int, int]] = []
-        for index, message in enumerate(demonstration.messages):
-            ids += self.newline if ids else ()
-            ids += self.header(message.role)
-            first = len(ids)
-            ids += (*self.text(message.content), self.end)
-            if index in demonstration.learn:
-                spans.append((first, len(ids)))
-        return Example(tuple(ids), tuple(spans))
-
-    def prompt(self, messages: Sequence[Message]) -> tuple[int, ...]:
-        """The tokens of a chat up to the assistant's next words."""
-        chat = Demonstration("", (), tuple(messages), ())
-        return (*self.example(chat).ids, *self.newline, *self.header("assistant"))
-
-    def header(self, role: str) -> tuple[int, ...]:
-        """The tokens that begin a turn."""
-        return (self.begin, *self.text(f"{role}\n"))
-
-
-def batch(settings: Settings, encoder: Encoder, step: int, rank: int) -> list[list[Example]]:
-    """The examples of one process at one step, in groups of similar length."""
-    rng = random.Random(f"{settings.seed}/{step}/{rank}")
-    made = demonstrations(settings, settings.batch_size, rng, step=step)
-    return in_groups([encoder.example(demonstration) for demonstration in made])
-
-
-def in_groups(examples: Sequence[Example]) -> list[list[Example]]:
-    """The examples by length, in groups of like length, so that little is padded."""
-    ordered = sorted(examples, key=lambda example: len(example.ids))
-    size = -(-len(ordered) // GROUPS)
-    return [ordered[i : i + size] for i in range(0, len(ordered), size)]
-
-
-def main() -> None:
-    """Print how many demonstrations there are of each role, and one of each."""
-    made = list(demonstrations(load(), 2000, random.Random(0)))
-    print(Counter(d.role for d in made))
-    for role in ROLES:
-        one = next(d for d in made if d.role == role)
-        print(role, one.learn, *(f"[{m.role}] {m.content}" for m in one.messages), sep="\n")
-
-
-if __name__ == "__main__":
-    main()

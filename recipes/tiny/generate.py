@@ -1,16 +1,56 @@
-"""Batched decoding for the evaluation: rows of one length, their prompts computed once."""
+"""Batched decoding and scoring for the evaluation: rows of one length, prompts computed once."""
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import torch
-from torch import Tensor
-from transformers import DynamicCache, Qwen3ForCausalLM
+from torch import Tensor, nn
+from transformers import AutoModelForCausalLM, AutoTokenizer, DynamicCache, Qwen3ForCausalLM
+
+from agentsearch.types import Message
+from recipes.tiny.demonstrations import Encoder
 
 Ids = tuple[int, ...]
+Chat = Sequence[Message]
 ROWS = 256
+SCORED_ROWS = 16
+IGNORED = -100
+"""What stands for no target."""
+
+
+class ChatModel:
+    """A model folder that is asked chats and answers in text."""
+
+    def __init__(self, folder: Path, seed: int) -> None:
+        model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+        self.tokenizer = AutoTokenizer.from_pretrained(folder)
+        self.encoder = Encoder(self.tokenizer)
+        self.sampler = Sampler(model, seed)
+
+    def replies(
+        self, chats: Sequence[Chat], counts: Sequence[int], *, greedy: bool, max_tokens: int
+    ) -> list[list[str]]:
+        """`counts[i]` replies to chat i."""
+        prompts = list(map(self.encoder.prompt, chats))
+        replies = self.sampler.replies(prompts, counts, greedy=greedy, max_tokens=max_tokens)
+        return [[self.tokenizer.decode(ids) for ids in row] for row in replies]
+
+    def answers(self, chats: Sequence[Chat], max_tokens: int) -> list[str]:
+        """The likeliest reply to every chat."""
+        replies = self.replies(chats, [1] * len(chats), greedy=True, max_tokens=max_tokens)
+        return [text for [text] in replies]
+
+    def next_logprobs(self, chats: Sequence[Chat]) -> Tensor:
+        """`[chats, vocabulary]`, log-probabilities of the first token of a reply."""
+        return self.sampler.next_logprobs(list(map(self.encoder.prompt, chats)))
+
+    def choice_logprobs(self, chats: Sequence[Chat], choices: Sequence[str]) -> Tensor:
+        """`[chats, choices]`, log-probabilities of whole replies."""
+        prompts = list(map(self.encoder.prompt, chats))
+        return self.sampler.choice_logprobs(prompts, list(map(self.encoder.text, choices)))
 
 
 class Sampler:
@@ -49,6 +89,41 @@ class Sampler:
         for places in by_length(prompts):
             found[places] = self.prefill([prompts[i] for i in places])[1].log_softmax(-1)
         return found
+
+    @torch.inference_mode()
+    def choice_logprobs(self, prompts: Sequence[Ids], choices: Sequence[Ids]) -> Tensor:
+        """`[prompts, choices]`, log-probability of each choice and its end of turn."""
+        found = torch.empty(len(prompts), len(choices))
+        order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
+        for first in range(0, len(order), SCORED_ROWS):
+            places = order[first : first + SCORED_ROWS]
+            found[places] = self.score([prompts[i] for i in places], choices)
+        return found
+
+    def score(self, prompts: Sequence[Ids], choices: Sequence[Ids]) -> Tensor:
+        """`[prompts, choices]` for one batch, padded on the right."""
+        rows, width = len(prompts), len(choices)
+        lengths = torch.tensor(list(map(len, prompts)))
+        out = self.model.model(padded(prompts), use_cache=True)
+        first = self.model.lm_head(out.last_hidden_state[torch.arange(rows), lengths - 1])
+
+        copies = torch.arange(rows).repeat_interleave(width)
+        texts = padded(choices).repeat(rows, 1)
+        steps = torch.arange(texts.shape[1])
+        seen = torch.arange(int(lengths.max())) < lengths[copies, None]
+        after = self.model(
+            texts,
+            past_key_values=select(out.past_key_values, copies),
+            attention_mask=torch.cat([seen, torch.ones_like(texts, dtype=torch.bool)], 1),
+            position_ids=lengths[copies, None] + steps,
+            use_cache=True,
+        ).logits
+        logits = torch.cat([first[copies, None], after], 1).float()
+        targets = padded([(*choice, self.end) for choice in choices], IGNORED).repeat(rows, 1)
+        losses = nn.functional.cross_entropy(
+            logits.transpose(1, 2), targets, ignore_index=IGNORED, reduction="none"
+        )
+        return -losses.sum(1).view(rows, width)
 
     def prefill(self, prompts: Sequence[Ids]) -> tuple[DynamicCache, Tensor]:
         """Keys and values of prompts of one length, and the logits after them."""
@@ -91,3 +166,8 @@ def by_length(prompts: Sequence[Ids]) -> Iterator[list[int]]:
 def select(past: DynamicCache, rows: Tensor) -> DynamicCache:
     """A copy of the cache with these rows, repeats allowed."""
     return DynamicCache([(layer.keys[rows], layer.values[rows]) for layer in past.layers])
+
+
+def padded(rows: Sequence[Ids], value: int = 0) -> Tensor:
+    """`[rows, longest]`, filled up on the right."""
+    return nn.utils.rnn.pad_sequence(list(map(torch.tensor, rows)), True, value)

@@ -1,4 +1,4 @@
-"""The model and its loss: Qwen3 from scratch, the common prefix of a batch computed once."""
+"""The model and its loss: Qwen3 from scratch, the common prefix of a group computed once."""
 
 from __future__ import annotations
 
@@ -84,9 +84,9 @@ def common_prefix(examples: Sequence[Example]) -> int:
 class Learner(nn.Module):
     """Cross-entropy of the assistant's turns, every turn weighted alike.
 
-    Right padding needs no mask, since attention is causal. Most of a chat is the system
-    message that all examples of a task share: its keys and values are computed once, with
-    gradients, and reused by every row. Logits are computed only where there is a target.
+    Right padding needs no mask, since attention is causal. What all examples of a group
+    begin with (in Game of 24 most of a chat) is computed once, with gradients, and reused
+    by every row. Logits are computed only where there is a target.
     """
 
     def __init__(self, model: Qwen3ForCausalLM) -> None:
@@ -95,15 +95,14 @@ class Learner(nn.Module):
 
     def forward(self, groups: Sequence[Sequence[Example]]) -> Tensor:
         """Mean loss over groups of examples; a group holds similar lengths."""
-        examples = [example for group in groups for example in group]
-        length = common_prefix(examples)
-        prefix = torch.tensor([examples[0].ids[:length]])
-        past = self.model.model(input_ids=prefix, use_cache=True).past_key_values
-        total = torch.stack([self.group_loss(group, past, length) for group in groups]).sum()
-        return total / sum(len(example.spans) for example in examples)
+        total = torch.stack([self.group_loss(group) for group in groups]).sum()
+        return total / sum(len(example.spans) for group in groups for example in group)
 
-    def group_loss(self, group: Sequence[Example], past: DynamicCache, length: int) -> Tensor:
+    def group_loss(self, group: Sequence[Example]) -> Tensor:
         """Summed loss of a group's turns, each the mean over its tokens."""
+        length = common_prefix(group)
+        prefix = torch.tensor([group[0].ids[:length]])
+        past = self.model.model(input_ids=prefix, use_cache=True).past_key_values
         rows = [torch.tensor(example.ids[length:-1]) for example in group]
         inputs = nn.utils.rnn.pad_sequence(rows, batch_first=True)
         hidden = self.model.model(

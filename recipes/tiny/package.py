@@ -1,4 +1,4 @@
-"""Turn a checkpoint into the folder that is shipped, and install it with its card."""
+"""Turn a checkpoint into the folder that is shipped, install it, and write its card."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from transformers import AutoTokenizer, GenerationConfig
 
 from recipes.tiny.card import card
 from recipes.tiny.model import new_model
-from recipes.tiny.settings import HERE, Settings, load
+from recipes.tiny.settings import HERE, PROFILE, Settings, load
 
 MODELS = HERE.parents[1] / "agentsearch" / "_models"
 
@@ -38,9 +38,7 @@ def export(settings: Settings) -> Path:
 def install(settings: Settings, models: Path = MODELS) -> Path:
     """Write the card and replace the shipped folder; its new path."""
     folder, target = settings.build / settings.name, models / settings.name
-    scores = folder / "evaluation.json"
-    if scores.exists():
-        (folder / "README.md").write_text(card(settings, json.loads(scores.read_text())))
+    write_card(settings, folder)
     target.mkdir(parents=True, exist_ok=True)
     for source in sorted(folder.iterdir()):
         part = target / f".{source.name}.part"
@@ -49,18 +47,26 @@ def install(settings: Settings, models: Path = MODELS) -> Path:
     return target
 
 
+def write_card(settings: Settings, folder: Path) -> None:
+    """The card of a folder, from its evaluation."""
+    evaluation = json.loads((folder / "evaluation.json").read_text())
+    (folder / "README.md").write_text(card(settings, evaluation))
+
+
 def main() -> None:
-    """Export, or install what was exported and evaluated."""
+    """Export, install what was exported and evaluated, or write the card of what is installed."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("stage", choices=("export", "install"))
-    parser.add_argument("--profile", default="full")
+    parser.add_argument("stage", choices=("export", "install", "card"))
+    parser.add_argument("--profile", default=PROFILE)
     parser.add_argument("--models", type=Path, default=MODELS)
     arguments = parser.parse_args()
     settings = load(arguments.profile)
     if arguments.stage == "export":
         export(settings)
-    else:
+    elif arguments.stage == "install":
         install(settings, arguments.models)
+    else:
+        write_card(settings, arguments.models / settings.name)
 
 
 if __name__ == "__main__":

@@ -1,16 +1,22 @@
 #!/bin/sh
-# All stages of the built-in model. Usage: recipes/tiny/run.sh [full|smoke] [MODELS_FOLDER]
-# Run it from the repository root; PYTHON names the interpreter, PROCESSES how many train.
+# All stages of a built-in model. Usage: recipes/tiny/run.sh [tiny-v2|tiny-v1|smoke] [MODELS_FOLDER]
+# Run it from the repository root; PYTHON names the interpreter, PROCESSES how many work, and
+# RESUME=1 goes on after an interruption.
 set -eu
-profile=${1:-full}
-build=build/tiny
-models=${2:-$([ "$profile" = full ] && echo agentsearch/_models || echo "$build/$profile/models")}
+profile=${1:-tiny-v2}
+build=build/tiny/$profile
+models=${2:-$([ "$profile" = smoke ] && echo "$build/models" || echo agentsearch/_models)}
 python=${PYTHON:-python}
+processes=${PROCESSES:-2}
 export OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false PYTHONPATH=.:envs
 
 mkdir -p "$build"
 $python -m recipes.tiny.tokenizer --profile "$profile"
-$python -m torch.distributed.run --nproc_per_node "${PROCESSES:-2}" \
+played=$build/babyai-dev.jsonl.gz # written last
+if [ "$profile" != tiny-v1 ] && ! { [ "${RESUME:-}" ] && [ -e "$played" ]; }; then
+    $python -m recipes.tiny.babyai --profile "$profile" --processes "$processes"
+fi
+$python -m torch.distributed.run --nproc_per_node "$processes" \
     --master_addr 127.0.0.1 --master_port "${PORT:-29701}" \
     -m recipes.tiny.train --profile "$profile" ${RESUME:+--resume}
 $python -m recipes.tiny.package export --profile "$profile"

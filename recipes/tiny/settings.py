@@ -34,7 +34,14 @@ class Settings:
     rope_theta: float
     shares: Mapping[int, Mapping[str, float]]
     detour_share: float
+    init: str | None
+    babyai_share: float
+    babyai_shares: Mapping[str, float]
+    babyai_episodes: int
+    babyai_dev_episodes: int
+    discount: float
     steps: int
+    restarts: int
     planned_steps: int
     cooldown_steps: int
     batch_size: int
@@ -52,15 +59,24 @@ class Settings:
     judge_states: int
     choose_questions: int
 
+    @property
+    def total_steps(self) -> int:
+        """Steps of the first cycle and of its repetitions."""
+        return self.steps * (1 + self.restarts)
+
     def shares_at(self, step: int) -> Mapping[str, float]:
         """Shares of the roles at a training step."""
         return self.shares[max(first for first in self.shares if first <= step)]
 
 
-def load(profile: str = "full", **changes: object) -> Settings:
+PROFILE = "tiny-v2"
+"""The newest of the shipped models."""
+
+
+def load(profile: str = PROFILE, **changes: object) -> Settings:
     """The settings of a profile; `changes` override single numbers."""
     profiles = yaml.safe_load((HERE / "config.yaml").read_text())
     if profile not in profiles:
         raise ValueError(f"{profile}: unknown profile. Known: {', '.join(profiles)}.")
-    values = profiles["full"] | profiles[profile] | changes
+    values = profiles["tiny-v1"] | profiles[profile] | changes
     return Settings(**{"build": HERE.parents[1] / "build" / "tiny" / profile, **values})

@@ -15,10 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import PreTrainedTokenizerFast
+from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
+from agentsearch.engines.hf import find_model
 from recipes.tiny.corpus import documents
-from recipes.tiny.settings import Settings, load
+from recipes.tiny.settings import PROFILE, Settings, load
 
 HERE = Path(__file__).parent
 END, START, STOP = "<|endoftext|>", "<|im_start|>", "<|im_end|>"
@@ -84,12 +85,19 @@ def build(settings: Settings) -> PreTrainedTokenizerFast:
     )
 
 
+def of(settings: Settings) -> PreTrainedTokenizerBase:
+    """The tokenizer of a profile: a model that goes on from another keeps that one's."""
+    if settings.init is None:
+        return build(settings)
+    return AutoTokenizer.from_pretrained(find_model(settings.init))
+
+
 def main() -> None:
-    """Train the tokenizer and save it to the build folder."""
+    """Save a profile's tokenizer to its build folder."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--profile", default="full")
+    parser.add_argument("--profile", default=PROFILE)
     settings = load(parser.parse_args().profile)
-    build(settings).save_pretrained(settings.build / "tokenizer")
+    of(settings).save_pretrained(settings.build / "tokenizer")
 
 
 if __name__ == "__main__":

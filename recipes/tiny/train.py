@@ -21,15 +21,19 @@ import torch
 import torch.distributed as dist
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
-from transformers import AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from agentsearch.engines.hf import find_model
 from recipes.tiny.demonstrations import ROLES, Encoder, batch, demonstrations, in_groups
 from recipes.tiny.model import Example, Learner, new_model
-from recipes.tiny.settings import Settings, load
+from recipes.tiny.settings import PROFILE, Settings, load
 
 
 def learning_rate(step: int, settings: Settings) -> float:
-    """Linear warm-up, a cosine over the planned steps, and a linear end where it is cut short."""
+    """Linear warm-up, a cosine over the planned steps, and a linear end where it is cut short.
+
+    Restarts repeat it (SGDR; Loshchilov and Hutter, 2017).
+    """
     cooldown = settings.steps - settings.cooldown_steps
     if step > cooldown:
         left = (settings.steps - step) / settings.cooldown_steps
@@ -56,9 +60,19 @@ def new_optimizer(model: nn.Module, settings: Settings) -> torch.optim.AdamW:
 def dev_examples(settings: Settings, encoder: Encoder) -> dict[str, list[list[Example]]]:
     """A fixed set of dev demonstrations by role, only ever measured."""
     rng = random.Random(f"{settings.seed}/dev")
-    made = list(demonstrations(settings, settings.dev_examples, rng, split="dev"))
-    roles = {role: [encoder.example(d) for d in made if d.role == role] for role in ROLES}
+    made = demonstrations(settings, settings.dev_examples, rng, split="dev")
+    roles = {
+        f"{name}_{role}": [encoder.example(d) for d in each if d.role == role]
+        for name, each in made.items()
+        for role in ROLES
+    }
     return {role: in_groups(examples) for role, examples in roles.items() if examples}
+
+
+def shipped_weights(name: str) -> dict[str, torch.Tensor]:
+    """The weights of a shipped model, to go on from."""
+    model = AutoModelForCausalLM.from_pretrained(find_model(name), dtype=torch.float32)
+    return model.state_dict()
 
 
 def measure(learner: Learner, data: dict[str, list[list[Example]]]) -> dict[str, float]:
@@ -94,6 +108,8 @@ def train(settings: Settings, *, resume: bool = False) -> Iterator[dict[str, flo
     dev = dev_examples(settings, encoder)
 
     learner = Learner(new_model(settings, tokenizer))
+    if settings.init is not None:
+        learner.model.load_state_dict(shipped_weights(settings.init))
     optimizer = new_optimizer(learner.model, settings)
     checkpoint = settings.build / "checkpoint.pt"
     first, spent, spent_cpu = 0, 0.0, 0.0
@@ -115,8 +131,8 @@ def train(settings: Settings, *, resume: bool = False) -> Iterator[dict[str, flo
 
     started_cpu = time.process_time()
     started = saved = logged = time.monotonic()
-    for step in range(first, settings.steps):
-        rate = learning_rate(step, settings)
+    for step in range(first, settings.total_steps):
+        rate = learning_rate(step % settings.steps, settings)
         for group in optimizer.param_groups:
             group["lr"] = rate
         with torch.autocast("cpu", torch.bfloat16):
@@ -126,7 +142,7 @@ def train(settings: Settings, *, resume: bool = False) -> Iterator[dict[str, flo
         optimizer.step()
         optimizer.zero_grad()
 
-        last = step + 1 == settings.steps
+        last = step + 1 == settings.total_steps
         if (step + 1) % settings.log_steps == 0 or last:
             now = time.monotonic()
             row = {"step": step + 1, "loss": loss.item(), "rate": rate, "norm": norm.item()}
@@ -160,7 +176,7 @@ def write_record(settings: Settings, world: int) -> None:
 def main() -> None:
     """Train a profile and append its metrics to `metrics.jsonl`."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--profile", default="full")
+    parser.add_argument("--profile", default=PROFILE)
     parser.add_argument("--resume", action="store_true")
     parser.add_argument("--steps", type=int, help="for trials only")
     arguments = parser.parse_args()

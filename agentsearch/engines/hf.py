@@ -121,11 +121,9 @@ class HFEngine:
 
     @cached_property
     def version(self) -> str:
-        """Name of the model and 12 hex digits of the SHA-256 over weights and tokenizer."""
+        """Name of the model and 12 hex digits of the SHA-256 over its weight files."""
         digest = hashlib.sha256()
-        kinds = ("*.safetensors", "*.jinja", "tokenizer*")
-        found = (path for kind in kinds for path in self._folder.glob(kind) if path.is_file())
-        for path in sorted(found):
+        for path in sorted(self._folder.glob("*.safetensors")):
             with path.open("rb") as file:
                 while chunk := file.read(1 << 20):
                     digest.update(chunk)

@@ -268,7 +268,7 @@ def read(recipe: Recipe, simulator: RoomGridLevel) -> w.State:
     codes = Codes(simulator)
     cells = bytes(map(codes.of, simulator.grid.grid))
     memory: list[int] = []
-    instruction = _instruction(simulator.instrs, codes, memory)
+    instruction = _instruction(_instr(simulator), codes, memory)
     world = w.World(
         origin=recipe,
         mission=simulator.mission,
@@ -288,6 +288,11 @@ def read(recipe: Recipe, simulator: RoomGridLevel) -> w.State:
         known=cells,
         memory=tuple(memory),
     )
+
+
+def _instr(simulator: Any) -> Any:
+    """The instruction of a simulator, in minigrid's own classes."""
+    return simulator.instrs
 
 
 def _instruction(instr: Any, codes: Codes, memory: list[int]) -> w.Instruction:
@@ -356,8 +361,9 @@ def simulator_at(state: w.State) -> RoomGridLevel:
     simulator.agent_pos = (state.place % width, state.place // width)
     simulator.agent_dir = state.facing
     simulator.step_count = state.steps
-    for described in _descriptions(simulator.instrs):
-        described.obj_set.sort(key=lambda each: id(each) not in present)
+    for described in _descriptions(_instr(simulator)):
+        absent = [each for each in described.obj_set if id(each) not in present]
+        described.obj_set = [each for each in described.obj_set if id(each) in present] + absent
         places = (present.get(id(each)) for each in described.obj_set)
         described.obj_poss = [place for place in places if place is not None]
     return simulator

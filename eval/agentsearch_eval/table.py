@@ -230,10 +230,10 @@ def counts(lines: Iterable[Line]) -> dict[str, int]:
 def unsupported(stratum: Sequence[Ran]) -> bool:
     """Whether more than a fifth of what a model was asked to judge or choose is unread.
 
-    Where usage does not say how many `judgments` were asked for, all calls stand for them.
+    Where nobody counted `judgments`, all calls stand for them.
     """
     usage = [line["usage"] for cell in stratum for line in cell.lines]
-    asked = sum(each.get("judgments", each["calls"]) for each in usage)
+    asked = sum(each["judgments"] or each["calls"] for each in usage)
     return sum(each["fallbacks"] for each in usage) > UNSUPPORTED * asked
 
 

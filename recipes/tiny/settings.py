@@ -41,7 +41,7 @@ class Settings:
     babyai_dev_episodes: int
     discount: float
     steps: int
-    restarts: int
+    restart_steps: int
     planned_steps: int
     cooldown_steps: int
     batch_size: int
@@ -61,8 +61,8 @@ class Settings:
 
     @property
     def total_steps(self) -> int:
-        """Steps of the first cycle and of its repetitions."""
-        return self.steps * (1 + self.restarts)
+        """Steps before and after the restart."""
+        return self.steps + self.restart_steps
 
     def shares_at(self, step: int) -> Mapping[str, float]:
         """Shares of the roles at a training step."""

@@ -14,6 +14,7 @@ import os
 import random
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -29,11 +30,19 @@ from recipes.tiny.model import Example, Learner, new_model
 from recipes.tiny.settings import PROFILE, Settings, load
 
 
-def learning_rate(step: int, settings: Settings) -> float:
-    """Linear warm-up, a cosine over the planned steps, and a linear end where it is cut short.
+def scheduled_rate(step: int, settings: Settings) -> float:
+    """The learning rate of a step, which begins again after `steps`.
 
-    Restarts repeat it (SGDR; Loshchilov and Hutter, 2017).
+    Source: SGDR (Loshchilov and Hutter, 2017).
     """
+    if step < settings.steps:
+        return learning_rate(step, settings)
+    again = replace(settings, steps=settings.restart_steps)
+    return learning_rate(step - settings.steps, again)
+
+
+def learning_rate(step: int, settings: Settings) -> float:
+    """Linear warm-up, a cosine over the planned steps, and a linear end where it is cut short."""
     cooldown = settings.steps - settings.cooldown_steps
     if step > cooldown:
         left = (settings.steps - step) / settings.cooldown_steps
@@ -132,7 +141,7 @@ def train(settings: Settings, *, resume: bool = False) -> Iterator[dict[str, flo
     started_cpu = time.process_time()
     started = saved = logged = time.monotonic()
     for step in range(first, settings.total_steps):
-        rate = learning_rate(step % settings.steps, settings)
+        rate = scheduled_rate(step, settings)
         for group in optimizer.param_groups:
             group["lr"] = rate
         with torch.autocast("cpu", torch.bfloat16):

@@ -50,7 +50,7 @@ def test_names_and_mappings_are_components():
     assert recipe.env == {"name": "game24"}
     assert recipe.search == {"name": "mcts", "width": 8}
     assert (recipe.budget.calls, recipe.tasks.split, recipe.tasks.limit) == (50, "dev", 3)
-    assert (recipe.mode, recipe.reward_visible, recipe.seed) == ("plan", False, 0)
+    assert (recipe.mode, recipe.reward_visible, recipe.seed) == (None, False, 0)
 
 
 def test_a_recipe_written_out_is_read_in_as_the_same(tmp_path):

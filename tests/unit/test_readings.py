@@ -65,11 +65,15 @@ def solved(setup):
 def as_reading(result):
     usage = {k: v for k, v in result.usage.to_dict().items() if k != "seconds"}
     return {
+        "status": result.status,
         "correct": result.correct,
         "credit": result.credit,
         "score": result.score,
         "reason": result.reason,
         "stop": result.stop,
+        "truncated": result.truncated,
+        "steps": result.steps,
+        "mismatches": result.mismatches,
         "actions": result.actions,
         "usage": usage,
     }

@@ -26,7 +26,7 @@ from recipes.tiny.model import Learner, common_prefix, new_model  # noqa: E402
 from recipes.tiny.settings import load  # noqa: E402
 from recipes.tiny.tokenizer import build as build_tokenizer  # noqa: E402
 from recipes.tiny.tokenizer import of as tokenizer_of  # noqa: E402
-from recipes.tiny.train import learning_rate, train  # noqa: E402
+from recipes.tiny.train import learning_rate, scheduled_rate, train  # noqa: E402
 
 MODELS = Path(__file__).parents[2] / "agentsearch" / "_models"
 SHIPPED = MODELS / "tiny-v1"
@@ -287,6 +287,13 @@ def smoke(build):
 
 def weights(settings):
     return torch.load(settings.build / "checkpoint.pt")["model"]
+
+
+def test_the_learning_rate_begins_again_after_a_restart():
+    settings = load("tiny-v2")
+    again = [scheduled_rate(settings.steps + i, settings) for i in range(settings.restart_steps)]
+    assert again[:200] == [learning_rate(i, settings) for i in range(200)]
+    assert again[-1] < 0.1 * max(again) and max(again) == settings.learning_rate
 
 
 def test_training_lowers_the_loss_and_resumes_exactly(tmp_path):

@@ -204,6 +204,7 @@ def going_on(settings, build, **changes):
     """A few steps that go on from the shipped model, on the small profile's episodes."""
     few = {"steps": 2, "planned_steps": 4, "cooldown_steps": 1, "warmup_steps": 1}
     few |= {"batch_size": 4, "dev_examples": 8, "log_steps": 1, "seed": 3}
+    few |= {"restart_steps": 0}
     shutil.copytree(SHIPPED, build / "tokenizer", ignore=shutil.ignore_patterns("model.*"))
     for split in ("train", "dev"):
         shutil.copy(babyai.path_of(settings, split), build)

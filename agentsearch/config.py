@@ -24,7 +24,7 @@ from agentsearch import registry
 from agentsearch.budget import Limits, Metered
 from agentsearch.errors import ConfigError, did_you_mean
 from agentsearch.runner import Setup
-from agentsearch.types import Task
+from agentsearch.types import Cycles, Task
 
 Component = dict[str, Any]
 """A name and the fields of what it names, such as `{name: mcts, width: 8}`."""
@@ -75,7 +75,8 @@ class Recipe:
         reward_visible: whether search sees the environment's reward.
         prefer_finished: whether a finished episode is chosen before any unfinished one;
             None does so in `plan` mode only.
-        cycles: `prune` drops proposals that lead back to a state of the search's own path.
+        cycles: whether proposals that lead back are dropped: `keep`, `prune` those to a state
+            of the search's own path, or `never_return` to a state of the episode either.
         readings: smaller budgets whose results are read off the same search, in `plan` mode.
         seed: of every random draw.
         concurrency: tasks searched at the same time.
@@ -92,7 +93,7 @@ class Recipe:
     commit: int = 1
     reward_visible: bool = False
     prefer_finished: bool | None = None
-    cycles: Literal["keep", "prune"] = "keep"
+    cycles: Cycles = "keep"
     readings: tuple[Limits, ...] = ()
     seed: int = 0
     concurrency: int = 16

@@ -27,7 +27,7 @@ from agentsearch.protocols import (
 )
 from agentsearch.seeds import derive_seed
 from agentsearch.tree import Node, Tree
-from agentsearch.types import Context, Proposal, ProposeMode, Step, Task, Turn
+from agentsearch.types import Context, Cycles, Proposal, ProposeMode, Step, Task, Turn
 
 T = TypeVar("T")
 Draft = list[tuple[Proposal, Step[Any]]]
@@ -79,8 +79,8 @@ class Problem:
         reward_visible: whether search sees the environment's reward. Where it does not,
             a terminal state is worth what the value model said before the last step.
         merge: whether equal actions at a node become one child with a count.
-        prune_cycles: whether `expand` and `step` drop a child whose `env.key` is that of a
-            node between the root of the search and itself. What is sampled is kept.
+        cycles: whether `expand` and `step` drop a child whose `env.key` is that of a node on
+            the path to it, see `Cycles`. What is sampled is kept.
     """
 
     def __init__(
@@ -95,7 +95,7 @@ class Problem:
         seed: int = 0,
         reward_visible: bool = False,
         merge: bool = True,
-        prune_cycles: bool = False,
+        cycles: Cycles = "keep",
     ) -> None:
         self.task = task
         self.budget = budget
@@ -103,7 +103,7 @@ class Problem:
         self.tree = Tree(Node(0, state, env.observe(state)), task.id, task.prompt)
         self.root = self.tree.root
         self.notes: dict[Node, Any] = {}  # a search's own record between decisions; not saved
-        self.cycles = 0  # how many proposals were dropped by `prune_cycles`
+        self.pruned_cycles = 0  # how many proposals were dropped for leading back
         self._env = env
         self._policy = cast(Policy, policy)
         self._node_policy = policy if isinstance(policy, NodePolicy) else None
@@ -111,7 +111,8 @@ class Problem:
         self._node_value = value if isinstance(value, NodeValue) else None
         self._seed = seed
         self._merge = merge
-        self._prune_cycles = prune_cycles
+        self._prune_cycles = cycles != "keep"
+        self._never_return = cycles == "never_return"
         self._pruned: dict[Node, Draft] = {}
         self._keys: dict[Node, Hashable] = {}
         self._instant = env.spec.instant
@@ -142,10 +143,12 @@ class Problem:
     def reroot(self, node: Node) -> None:
         """Search on from `node`, keeping what was grown below it.
 
-        Steps that were pruned because they lead back above `node` join the tree: a search
-        may return to where the episode has been.
+        Steps that were pruned because they lead back above `node` join the tree, unless
+        the episode shall never return to where it has been.
         """
         self.root = node
+        if self._never_return:
+            return
         pruned, self._pruned = self._pruned, {}
         for parent, draft in pruned.items():
             if node in parent.path_to_root():
@@ -460,11 +463,11 @@ class Problem:
         kept, cyclic = self._split(node, draft)
         if cyclic:
             self._pruned.setdefault(node, []).extend(cyclic)
-            self.cycles += sum(proposal.count for proposal, _ in cyclic)
+            self.pruned_cycles += sum(proposal.count for proposal, _ in cyclic)
         return kept
 
     def _split(self, node: Node, draft: Draft) -> tuple[Draft, Draft]:
-        """The steps that lead on, and those to a state between the search's root and `node`."""
+        """The steps that lead on, and those to a state of the path to `node`."""
         seen = {self._key(above) for above in self._above(node)}
         kept: Draft = []
         cyclic: Draft = []
@@ -474,10 +477,10 @@ class Problem:
         return kept, cyclic
 
     def _above(self, node: Node) -> Iterator[Node]:
-        """`node` and what lies above it, up to the root of the search."""
+        """`node` and what lies above it, up to the root of the search or of the episode."""
         for above in node.path_to_root():
             yield above
-            if above is self.root:
+            if above is self.root and not self._never_return:
                 return
 
     def _key(self, node: Node) -> Hashable:

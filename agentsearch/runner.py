@@ -38,7 +38,7 @@ from agentsearch.protocols import Environment, SearchAlgorithm
 from agentsearch.search import choose
 from agentsearch.seeds import derive_seed
 from agentsearch.tree import Node, Tree
-from agentsearch.types import Step, Task, Trajectory, Turn, Verdict
+from agentsearch.types import Cycles, Step, Task, Trajectory, Turn, Verdict
 
 log = logging.getLogger(__name__)
 
@@ -57,7 +57,7 @@ class Setup:
     reward_visible: bool = False
     seed: int = 0
     prefer_finished: bool | None = None
-    cycles: Literal["keep", "prune"] = "keep"
+    cycles: Cycles = "keep"
     readings: tuple[Limits, ...] = ()
 
     def __post_init__(self) -> None:
@@ -315,7 +315,7 @@ class Episode:
             budget=Budget(setup.limits, setup.env.spec.max_steps, replies),
             seed=setup.seed,
             reward_visible=setup.reward_visible,
-            prune_cycles=setup.cycles == "prune",
+            cycles=setup.cycles,
         )
 
     async def plan(self) -> None:
@@ -389,7 +389,7 @@ class Episode:
             yield
         finally:
             self.result.usage.add(self.problem.budget.usage)
-            self.result.cycles = self.problem.cycles
+            self.result.cycles = self.problem.pruned_cycles
 
     async def decide(self) -> Node:
         """One search below the problem's root, and the leaf its rule chooses."""

@@ -16,6 +16,13 @@ if TYPE_CHECKING:
 
 S = TypeVar("S")
 
+Cycles = Literal["keep", "prune", "never_return"]
+"""What becomes of proposals that lead back to a state of the path to them.
+
+`keep`: nothing. `prune`: dropped where the state lies between the root of the search and
+the node. `never_return`: dropped also where the episode itself has been there before.
+"""
+
 ProposeMode = Literal["sample", "distinct", "greedy"]
 """How a policy is asked for actions.
 

@@ -29,7 +29,7 @@ FIRST = 500_000
 """Of the seeds, counted from the split's own first."""
 SEED = 24
 """Of the questions; every model is asked the same."""
-TASKS, SAMPLED_TASKS, SAMPLES = 100, 10, 4
+TASKS, SAMPLED_TASKS, SAMPLES = 50, 5, 4
 QUESTIONS = 40
 """Of each role and kind."""
 MOST_WANDERED = 20

@@ -419,7 +419,7 @@ def test_card_states_the_evaluation(folder):
     assert written == card(settings, evaluation)
     test = evaluation["game24"]["test"]["policy"]
     assert f"| {test['greedy_solved']}/100, " in written
-    assert evaluation["training"]["steps"] == settings.steps
+    assert evaluation["training"]["steps"] == settings.total_steps
 
 
 def test_intervals_count_every_puzzle_once():

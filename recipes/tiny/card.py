@@ -103,11 +103,12 @@ three decisions fell during the run, from the clock, train and dev puzzles, befo
 was scored and without looking at any search. Chats are about 100 tokens long: the configuration
 allows {context}, but nothing beyond a few hundred was trained.""",
     None: """\
-The rate follows a cosine written for {planned} steps and falls linearly in the last {cooldown} of the
-first {first}; then it begins again for {restart} more. Both lengths were set from the clock while it ran;
-the second part was added after 60 dev tasks had shown the policy (alone, and once under best-first
-search) to be still weak. {babyai} of the chats are BabyAI-Text. Chats
-are 100 to 300 tokens long: the configuration allows {context}, but nothing beyond a few hundred was trained.""",
+The rate follows a cosine written for {planned} steps and falls linearly in the last {cooldown}
+of the first {first}; then it begins again for {restart} more. Both lengths were set from the clock
+while it ran; the second part was added after 60 dev tasks had shown the policy (alone, and once
+under best-first search) to be still weak. {babyai} of the chats are BabyAI-Text. Chats are 100 to
+300 tokens long: the configuration allows {context}, but nothing beyond a few hundred was
+trained.""",
 }
 
 SCORES = """

@@ -13,11 +13,8 @@ from __future__ import annotations
 
 import argparse
 import copy
-import datetime
 import gc
 import json
-import os
-import platform
 import random
 import statistics
 import time
@@ -30,8 +27,8 @@ from pathlib import Path
 from typing import Any
 
 from minigrid.minigrid_env import MiniGridEnv
+from record import Record
 
-import agentsearch
 from agentsearch_envs import babyai_levels as levels
 from agentsearch_envs import babyai_world as w
 
@@ -250,8 +247,8 @@ def _make(name: str, kind: str, count: int) -> int:
 
 def measure(quick: bool, seed: int) -> dict[str, Any]:
     """Every row."""
-    load = [round(os.getloadavg()[0], 2)]
     repeats = 1 if quick else 3
+    record = Record("babyai_steps", quick=quick, seed=seed, repeats=repeats)
     plays = Plays.drawn(5 if quick else 50, 500 if quick else 20_000, seed)
     kept = Plays.drawn(5 if quick else 100, 1_000 if quick else 100_000, seed)
     rows = {
@@ -260,26 +257,7 @@ def measure(quick: bool, seed: int) -> dict[str, Any]:
         "memory": memory(kept, 5 if quick else 200),
         "worlds": worlds(2 if quick else 20, repeats),
     }
-    load.append(round(os.getloadavg()[0], 2))
-    return {
-        "benchmark": "babyai_steps",
-        "command": " ".join(
-            ["python benchmarks/babyai_steps.py", *(["--quick"] * quick), f"--seed {seed}"]
-        ),
-        "quick": quick,
-        "seed": seed,
-        "repeats": repeats,
-        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
-        "machine": {
-            "cores": os.cpu_count(),
-            "processor": platform.machine(),
-            "system": platform.system(),
-            "python": platform.python_version(),
-        },
-        "load_average": dict(zip(("before", "after"), load, strict=True)),
-        "versions": {"agentsearch": agentsearch.__version__, "minigrid": version("minigrid")},
-        "rows": rows,
-    }
+    return record.of(rows, {"minigrid": version("minigrid")})
 
 
 def main() -> None:

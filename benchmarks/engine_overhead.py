@@ -14,12 +14,10 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
-import datetime
 import gc
 import json
 import math
 import os
-import platform
 import statistics
 import subprocess
 import sys
@@ -31,9 +29,9 @@ from pathlib import Path
 from typing import Any
 
 import peers
+from record import Record
 from stub import Model, World
 
-import agentsearch
 from agentsearch import (
     Budget,
     BudgetExhausted,
@@ -372,13 +370,13 @@ def _child_json(*arguments: str) -> Any:
 
 def measure(quick: bool, seed: int) -> dict[str, Any]:
     """Every row."""
+    repeats = 1 if quick else 5
+    record = Record("engine_overhead", quick=quick, seed=seed, repeats=repeats)
     model = Model(seed)
-    load = [round(os.getloadavg()[0], 2)]
     found, about = peers.installed()
     gc.collect()
     gc.freeze()  # what was imported, by us or a peer, is no part of anybody's tree
     sizes = [100, 1_000] if quick else [1_000, 3_000, 10_000, 30_000, 100_000]
-    repeats = 1 if quick else 5
     rows = {
         "one_tree": one_tree(model, sizes, repeats, found),
         "one_tree_overlapped": overlapped(model, sizes[:3], repeats),
@@ -387,27 +385,7 @@ def measure(quick: bool, seed: int) -> dict[str, Any]:
         "memory": memory(2_000 if quick else 100_000, seed, found),
         "import": import_time(repeats),
     }
-    load.append(round(os.getloadavg()[0], 2))
-    return {
-        "benchmark": "engine_overhead",
-        "command": " ".join(
-            ["python benchmarks/engine_overhead.py", *(["--quick"] * quick), f"--seed {seed}"]
-        ),
-        "quick": quick,
-        "seed": seed,
-        "repeats": repeats,
-        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
-        "machine": {
-            "cores": os.cpu_count(),
-            "processor": platform.machine(),
-            "system": platform.system(),
-            "python": platform.python_version(),
-        },
-        "load_average": dict(zip(("before", "after"), load, strict=True)),
-        "versions": {"agentsearch": agentsearch.__version__},
-        "peers": about,
-        "rows": rows,
-    }
+    return record.of(rows, {}, peers=about)
 
 
 def main() -> None:

@@ -222,7 +222,7 @@ class Worker:
             if result is None:
                 return
             for by_task, reading in zip(smaller_keys, result.readings, strict=True):
-                if reading["stop"] != "failed":
+                if reading["status"] != "failed":
                     read.add(by_task[task.id])
                     self._store.put(by_task[task.id], read_line(task, reading, recipe))
             line = {**result.to_dict(), "readings": []}
@@ -252,7 +252,6 @@ def read_line(task: Task, reading: Mapping[str, Any], recipe: Recipe) -> dict[st
     limits = {key: value for key, value in asdict(recipe.budget).items() if value is not None}
     return {
         **Result(task.id, decisions=1, any_correct=reading["correct"]).to_dict(),
-        "steps": len(reading["actions"]),
         **known,
         "read_off": limits,
     }

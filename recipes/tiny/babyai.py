@@ -15,7 +15,7 @@ import gzip
 import json
 import multiprocessing
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -26,7 +26,7 @@ from agentsearch.types import Context, Message, Turn
 from agentsearch_envs import babyai_levels as levels
 from agentsearch_envs import babyai_world as w
 from agentsearch_envs.babyai_text import KINDS, SEEDS, prompt
-from recipes.tiny.demonstration import Demonstration
+from recipes.tiny.demonstration import Demonstration, answered
 from recipes.tiny.settings import PROFILE, Settings, load
 
 HISTORY = 1
@@ -150,7 +150,7 @@ def _tuples(fields: dict[str, Any]) -> dict[str, Any]:
 # Roles
 
 
-def propose(episode: Episode, rng: random.Random, discount: float) -> Demonstration | None:
+def propose(episode: Episode, rng: random.Random, discount: float) -> Demonstration:
     """A window of an episode; what the bot wanted is learnt, at its first turn without history."""
     known = [t for t, best in enumerate(episode.wanted) if best is not None]
     last = rng.choice(known)
@@ -166,17 +166,19 @@ def propose(episode: Episode, rng: random.Random, discount: float) -> Demonstrat
     return Demonstration("propose", episode.seed, tuple(messages), (*learn, len(messages) - 1))
 
 
-def judge(episode: Episode, rng: random.Random, discount: float) -> Demonstration | None:
+def judge(episode: Episode, rng: random.Random, discount: float) -> Demonstration:
     """How near success is, in three words whose expected worth is the discounted distance."""
     step = rng.randrange(episode.settled, len(episode.actions))
     worth = discount ** (len(episode.actions) - step)
     high, low = (WORDS[0], WORDS[1]) if worth > 0.5 else (WORDS[1], WORDS[2])
     share = 2 * worth - 1 if worth > 0.5 else 2 * worth
     word = high if rng.random() < share else low
-    return _answered("judge", episode, _prompts(rng).judge_messages(episode.context(step)), word)
+    return answered(
+        "judge", episode.seed, _prompts(rng).judge_messages(episode.context(step)), word
+    )
 
 
-def choose(episode: Episode, rng: random.Random, discount: float) -> Demonstration | None:
+def choose(episode: Episode, rng: random.Random, discount: float) -> Demonstration:
     """The number of the bot's action in a list of two to six."""
     step = rng.randrange(episode.settled, len(episode.actions))
     best = episode.actions[step]
@@ -184,16 +186,16 @@ def choose(episode: Episode, rng: random.Random, discount: float) -> Demonstrati
     options = [best, *rng.sample(others, rng.randint(1, len(others)))]
     rng.shuffle(options)
     messages = _prompts(rng).choose_messages(episode.context(step), options)
-    return _answered("choose", episode, messages, str(options.index(best) + 1))
+    return answered("choose", episode.seed, messages, str(options.index(best) + 1))
 
 
-def complete(episode: Episode, rng: random.Random, discount: float) -> Demonstration | None:
+def complete(episode: Episode, rng: random.Random, discount: float) -> Demonstration:
     """All remaining actions, near the end of an episode."""
     first = max(episode.settled, len(episode.actions) - LONGEST_PLAN)
     step = rng.randrange(first, len(episode.actions))
     plan = "\n".join(episode.actions[step:])
-    return _answered(
-        "complete", episode, _prompts(rng).complete_messages(episode.context(step)), plan
+    return answered(
+        "complete", episode.seed, _prompts(rng).complete_messages(episode.context(step)), plan
     )
 
 
@@ -201,14 +203,7 @@ def _prompts(rng: random.Random) -> Prompts:
     return PROMPTS if rng.random() < 0.5 else BARE
 
 
-def _answered(
-    role: str, episode: Episode, messages: Sequence[Message], answer: str
-) -> Demonstration:
-    chat = (*messages, Message("assistant", answer))
-    return Demonstration(role, episode.seed, chat, (len(chat) - 1,))
-
-
-ROLES: dict[str, Callable[[Episode, random.Random, float], Demonstration | None]] = {
+ROLES: dict[str, Callable[[Episode, random.Random, float], Demonstration]] = {
     "propose": propose,
     "judge": judge,
     "choose": choose,
@@ -225,9 +220,7 @@ def demonstrations(
     roles = rng.choices(tuple(ROLES), [shares[role] for role in ROLES], k=count)
     weights = _cumulative(played)
     for role, episode in zip(roles, rng.choices(played, cum_weights=weights, k=count), strict=True):
-        made = ROLES[role](episode, rng, settings.discount)
-        if made is not None:
-            yield made
+        yield ROLES[role](episode, rng, settings.discount)
 
 
 @lru_cache(maxsize=4)

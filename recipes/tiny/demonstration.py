@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
 from agentsearch.types import Message
@@ -21,3 +21,11 @@ class Demonstration:
     source: Hashable
     messages: tuple[Message, ...]
     learn: tuple[int, ...]
+
+
+def answered(
+    role: str, source: Hashable, messages: Sequence[Message], answer: str
+) -> Demonstration:
+    """A question and the one answer to learn."""
+    chat = (*messages, Message("assistant", answer))
+    return Demonstration(role, source, chat, (len(chat) - 1,))

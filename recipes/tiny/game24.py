@@ -16,7 +16,7 @@ from itertools import combinations_with_replacement
 from agentsearch.policies.prompts import Prompts
 from agentsearch.types import Context, Message, Turn
 from agentsearch_envs import game24
-from recipes.tiny.demonstration import Demonstration
+from recipes.tiny.demonstration import Demonstration, answered
 from recipes.tiny.settings import Settings
 
 RULES: game24.Rules = "integer"
@@ -152,7 +152,7 @@ def judge(split: str, detours: float, rng: random.Random) -> Demonstration:
     positive = rng.random() < 0.5
     walk = walk_to(depth, positive, split, rng)
     messages = PROMPTS.judge_messages(walk.context)
-    return _answered("judge", walk, messages, POSITIVE if positive else NEGATIVE)
+    return answered("judge", walk.puzzle, messages, POSITIVE if positive else NEGATIVE)
 
 
 def options_at(walk: Walk, rng: random.Random) -> tuple[tuple[str, ...], int] | None:
@@ -173,7 +173,7 @@ def choose(split: str, detours: float, rng: random.Random) -> Demonstration:
             break
     options, place = question
     messages = PROMPTS.choose_messages(walk.context, options)
-    return _answered("choose", walk, messages, str(place + 1))
+    return answered("choose", walk.puzzle, messages, str(place + 1))
 
 
 def complete(split: str, detours: float, rng: random.Random) -> Demonstration:
@@ -183,12 +183,7 @@ def complete(split: str, detours: float, rng: random.Random) -> Demonstration:
     while len(walk.numbers) > 1:
         walk = walk.take(rng.choice(walk.good))
     plan = "\n".join(turn.action for turn in walk.turns[taken:])
-    return _answered("complete", walk, messages, plan)
-
-
-def _answered(role: str, walk: Walk, messages: tuple[Message, ...], answer: str) -> Demonstration:
-    messages += (Message("assistant", answer),)
-    return Demonstration(role, walk.puzzle, messages, (len(messages) - 1,))
+    return answered("complete", walk.puzzle, messages, plan)
 
 
 ROLES: dict[str, Callable[[str, float, random.Random], Demonstration]] = {

@@ -27,6 +27,7 @@ from recipes.tiny.settings import load  # noqa: E402
 from recipes.tiny.tokenizer import build as build_tokenizer  # noqa: E402
 from recipes.tiny.tokenizer import of as tokenizer_of  # noqa: E402
 from recipes.tiny.train import learning_rate, scheduled_rate, train  # noqa: E402
+from tests.chats import agree_with_the_template  # noqa: E402
 
 MODELS = Path(__file__).parents[2] / "agentsearch" / "_models"
 SHIPPED = MODELS / "tiny-v1"
@@ -231,14 +232,7 @@ def test_same_seed_same_demonstrations(made):
 
 
 def test_encoder_agrees_with_the_chat_template(made, tokenizer):
-    encoder = demos.Encoder(tokenizer)
-    for demonstration in made[:50]:
-        chat = [{"role": m.role, "content": m.content} for m in demonstration.messages]
-        example = encoder.example(demonstration)
-        full = tokenizer.apply_chat_template(chat, return_dict=True)["input_ids"]
-        assert (*example.ids, *encoder.newline) == tuple(full)
-        prompt = encoder.prompt(demonstration.messages[:-1])
-        assert prompt == example.ids[: len(prompt)] and len(prompt) == example.spans[-1][0]
+    agree_with_the_template(demos.Encoder(tokenizer), tokenizer, made[:50])
 
 
 # Training

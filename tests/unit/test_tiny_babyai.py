@@ -25,6 +25,7 @@ from recipes.tiny.generate import ChatModel  # noqa: E402
 from recipes.tiny.model import Learner, common_prefix, new_model  # noqa: E402
 from recipes.tiny.settings import load  # noqa: E402
 from recipes.tiny.train import shipped_weights, train  # noqa: E402
+from tests.chats import agree_with_the_template  # noqa: E402
 
 SHIPPED = Path(__file__).parents[2] / "agentsearch" / "_models" / "tiny-v1"
 EPISODES = 4
@@ -168,14 +169,7 @@ def test_other_roles_answer_with_what_was_done(played):
 
 
 def test_encoder_agrees_with_the_chat_template(made, tokenizer):
-    encoder = demonstrations.Encoder(tokenizer)
-    for demonstration in made[:40]:
-        chat = [{"role": m.role, "content": m.content} for m in demonstration.messages]
-        example = encoder.example(demonstration)
-        full = tokenizer.apply_chat_template(chat, return_dict=True)["input_ids"]
-        assert (*example.ids, *encoder.newline) == tuple(full)
-        prompt = encoder.prompt(demonstration.messages[:-1])
-        assert prompt == example.ids[: len(prompt)] and len(prompt) == example.spans[-1][0]
+    agree_with_the_template(demonstrations.Encoder(tokenizer), tokenizer, made[:40])
 
 
 # Training

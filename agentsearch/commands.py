@@ -29,6 +29,7 @@ from typing import Any
 from agentsearch import config, registry
 from agentsearch.budget import Metered
 from agentsearch.errors import ConfigError, did_you_mean
+from agentsearch.policies.scoring import Scoring
 from agentsearch.runner import Event, Result, RunFolder, Setup, run, summarise
 from agentsearch.types import Context, Message, Request, Task
 
@@ -378,6 +379,8 @@ def rough_tokens(plan: Plan) -> tuple[int, int] | None:
     messages = prompts.propose_messages(Context(task.prompt, env.observe(state)))
     prompt = sum(len(each.content) for each in messages) // CHARACTERS_PER_TOKEN
     choices = sum(map(len, legal or ())) // CHARACTERS_PER_TOKEN
+    if legal is not None and isinstance(plan.setup.policy, Scoring):
+        return prompt, choices
     return prompt, getattr(plan.setup.policy, "max_tokens", choices)
 
 

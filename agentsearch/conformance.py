@@ -548,7 +548,7 @@ def check_value(value: ValueModel | NodeValue, env: Environment[Any]) -> list[Fi
 
 
 async def _value(value: Any, env: Environment[Any]) -> list[Finding]:
-    return await _findings(VALUE, await _asked(value, env, Random(), value))
+    return await _findings(VALUE, await _asked(value, env, Random(env), value))
 
 
 async def _values_are_finite_numbers(asked: _Asked) -> str:

@@ -38,6 +38,17 @@ class Environment(Protocol[S]):
     `answer(state) -> str` (what a finished episode answers; votes compare it) and
     `picture(state) -> str` (a drawing in characters for people, who find it as
     `extra["picture"]` of each node of a saved tree; no model sees it).
+
+    Optional for policies without a model, from what a policy may read alone:
+    `suggestions(context: Context) -> Sequence[str]` (different actions worth trying where
+    the list is open; policy `random` draws from them), `rule(context: Context, rng:
+    random.Random) -> str` (what a rule of thumb does; policy `rule`) and
+    `rules() -> Mapping[str, Callable[[Context, random.Random], str]]` (several such rules
+    by name, beside `rule` or instead of it; `policy.variant` names one).
+
+    Optional for the commands: `site(*, split: str, task: int)` (an ASGI application with
+    pages for people; `agentsearch play`) and, on the class, `check_data(folder: Path)` (a
+    frozen dataclass that reports on third-party data; `agentsearch data`).
     """
 
     @property

@@ -1,6 +1,7 @@
 """A policy that scores every legal action by its log-probability.
 
-A proper prior over a finite list, with nothing to parse. One call scores the list.
+A proper prior over a finite list, with nothing to parse. One call scores the list. Where
+the list is open there is nothing to score, and actions are sampled as `Prompted` does.
 Source: Carta et al., 2023 (GLAM) and Ahn et al., 2022 (SayCan) score actions so.
 """
 
@@ -14,6 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from agentsearch.errors import ConfigError, EngineError, PolicyError
+from agentsearch.policies.prompted import Prompted, check_sampling
 from agentsearch.policies.prompts import Prompts
 from agentsearch.protocols import Engine
 from agentsearch.seeds import derive_seed
@@ -25,20 +27,24 @@ class Scoring:
     """The model's distribution over the legal actions, each closed by its end of turn.
 
     `distinct` gives the n likeliest with their probability among all legal actions;
-    `sample` draws from that distribution.
+    `sample` draws from that distribution. Where the list is open, one reply is sampled per
+    action asked for, and proposals have no prior.
 
     Attributes:
         engine: the model; it must be able to score given text.
         prompts: the words around the task.
         temperature: divides the log-probabilities; the prior of `distinct` uses it too.
+            Sampled replies have it too, but 0 where `greedy`.
         per_token: divide each log-probability by its tokens first, which stops long
             action texts from losing by their length alone.
+        max_tokens: most tokens of a sampled reply.
     """
 
     engine: Engine
     prompts: Prompts = Prompts()
     temperature: float = 1.0
     per_token: bool = False
+    max_tokens: int = 32
 
     def __post_init__(self) -> None:
         if self.temperature <= 0:
@@ -46,6 +52,7 @@ class Scoring:
                 f"policy.temperature={self.temperature}: must be more than 0; "
                 "greedy requests take the likeliest action at any temperature."
             )
+        check_sampling(self.temperature, 1.0, self.max_tokens)
 
     async def settled(self) -> Scoring:
         """Refuse to begin with an engine that cannot score.
@@ -63,11 +70,16 @@ class Scoring:
     async def propose(
         self, context: Context, n: int, *, seed: int, mode: ProposeMode = "sample"
     ) -> list[Proposal]:
-        """Legal actions with their priors.
+        """Legal actions with their priors, or sampled ones without where the list is open.
 
         Raises:
-            PolicyError: the environment gives no finite list of actions.
+            PolicyError: the list of legal actions is empty.
         """
+        if context.legal_actions is None:
+            sampler = Prompted(
+                self.engine, self.prompts, self.temperature, max_tokens=self.max_tokens
+            )
+            return await sampler.propose(context, n, seed=seed, mode=mode)
         scored = await self.scored(context, seed)
         if mode == "sample":
             return self.draws(scored, n, seed)
@@ -79,8 +91,8 @@ class Scoring:
         legal = context.legal_actions
         if not legal:
             raise PolicyError(
-                "policy 'scoring' needs a finite list of legal actions and this state has none; "
-                "use policy 'prompted'."
+                "policy 'scoring' was given an empty list of legal actions; use policy 'prompted', "
+                "or let the environment return None where its actions are open."
             )
         request = Request(
             self.prompts.propose_messages(context),

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from agentsearch.errors import PolicyError
+from agentsearch.errors import ConfigError, PolicyError, did_you_mean
 from agentsearch.problem import Problem
 from agentsearch.protocols import Environment
 from agentsearch.seeds import derive_seed
@@ -15,6 +15,7 @@ from agentsearch.tree import Node
 from agentsearch.types import Context, Proposal, ProposeMode
 
 Script = Callable[[Context, int], Sequence[str | Proposal]]
+NamedRule = Callable[[Context, random.Random], str]
 
 
 @dataclass(frozen=True)
@@ -42,36 +43,75 @@ class Scripted:
 
 @dataclass(frozen=True)
 class Random:
-    """Uniform over the legal actions: the floor of every table. Asks no model."""
+    """Uniform over the legal actions: the floor of every table. Asks no model.
 
+    Where the list is open it is uniform over `env.suggestions(context)` instead.
+
+    Attributes:
+        env: asked for suggestions; None where every list is finite.
+    """
+
+    env: Environment[Any] | None = None
     free = True
+    reads_text = True
 
     async def propose(
         self, context: Context, n: int, *, seed: int, mode: ProposeMode = "sample"
     ) -> list[Proposal]:
-        """Independent draws; without repeats where `distinct`."""
-        legal = context.legal_actions
-        if not legal:
-            raise PolicyError("policy 'random' needs a finite list of legal actions.")
+        """Independent draws; without repeats where `distinct`.
+
+        Raises:
+            PolicyError: there is nothing to draw from.
+        """
+        actions = self.candidates(context)
+        if not actions:
+            raise PolicyError(
+                "policy 'random' needs a finite list of legal actions, or an environment with "
+                "`suggestions` where the list is open; use policy 'prompted'."
+            )
         rng = random.Random(seed)
         if mode == "distinct":
-            return [as_proposal(action) for action in rng.sample(legal, min(n, len(legal)))]
+            return [as_proposal(action) for action in rng.sample(actions, min(n, len(actions)))]
         return [
-            as_proposal(random.Random(derive_seed(seed, i)).choice(legal))
+            as_proposal(random.Random(derive_seed(seed, i)).choice(actions))
             for i in range(1 if mode == "greedy" else n)
         ]
+
+    def candidates(self, context: Context) -> Sequence[str]:
+        """The legal actions, or what the environment suggests where they are open."""
+        if context.legal_actions is not None:
+            return context.legal_actions
+        suggestions = getattr(self.env, "suggestions", None)
+        return () if suggestions is None else suggestions(context)
 
 
 @dataclass(frozen=True)
 class Rule:
     """The environment's own rule of thumb, which reads what any policy reads.
 
-    For environments with `rule(context, rng) -> str`. Asks no model.
+    For environments with `rule(context, rng) -> str`, or with several by name: `rules()`.
+    Asks no model.
+
+    Attributes:
+        env: whose rule it is.
+        variant: name of one of `env.rules()`; None takes `env.rule`.
     """
 
     env: Environment[Any]
+    variant: str | None = None
     free = True
     reads_text = True
+
+    def __post_init__(self) -> None:
+        if self.variant is None:
+            return
+        known = named_rules(self.env)
+        if self.variant not in known:
+            listed = f"Rules: {', '.join(known)}." if known else "It names none; leave variant out."
+            raise ConfigError(
+                f"policy.variant={self.variant!r}: environment {self.env.spec.id!r} has no such "
+                f"rule.{did_you_mean(self.variant, known)} {listed}"
+            )
 
     async def propose(
         self, context: Context, n: int, *, seed: int, mode: ProposeMode = "sample"
@@ -81,9 +121,12 @@ class Rule:
         Raises:
             PolicyError: the environment has no rule.
         """
-        rule = getattr(self.env, "rule", None)
-        if rule is None:
-            raise PolicyError(f"environment {self.env.spec.id!r} has no rule.")
+        if self.variant is not None:
+            rule = named_rules(self.env)[self.variant]
+        elif (rule := getattr(self.env, "rule", None)) is None:
+            known = ", ".join(named_rules(self.env))
+            choice = f" Set policy.variant to one of: {known}." if known else ""
+            raise PolicyError(f"environment {self.env.spec.id!r} has no rule.{choice}")
         asked = 1 if mode == "greedy" else n
         rngs = (random.Random(derive_seed(seed, i)) for i in range(asked))
         return [as_proposal(rule(context, rng)) for rng in rngs]
@@ -110,3 +153,9 @@ class OraclePolicy:
 def as_proposal(action: str | Proposal) -> Proposal:
     """A bare action as a proposal."""
     return action if isinstance(action, Proposal) else Proposal(action, action)
+
+
+def named_rules(env: Environment[Any]) -> Mapping[str, NamedRule]:
+    """The rules an environment offers by name; most offer none."""
+    rules = getattr(env, "rules", None)
+    return {} if rules is None else rules()

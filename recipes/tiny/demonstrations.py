@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 
 from transformers import PreTrainedTokenizerBase
 
 from agentsearch.types import Message
-from recipes.tiny import babyai, game24
+from recipes.tiny import babyai, game24, webshop
 from recipes.tiny.demonstration import Demonstration
 from recipes.tiny.model import Example
 from recipes.tiny.settings import Settings, load
@@ -55,20 +56,32 @@ class Encoder:
 
 
 def batch(settings: Settings, encoder: Encoder, step: int, rank: int) -> list[list[Example]]:
-    """The examples of one process at one step, in groups of similar length."""
+    """The examples of one process at one step, in groups that share a prefix or a length."""
     rng = random.Random(f"{settings.seed}/{step}/{rank}")
     made = demonstrations(settings, settings.batch_size, rng, step=step)
-    return [
-        group for each in made.values() for group in in_groups(list(map(encoder.example, each)))
-    ]
+    return [group for name, each in made.items() for group in grouped(name, each, encoder)]
+
+
+def grouped(name: str, made: Sequence[Demonstration], encoder: Encoder) -> Iterator[list[Example]]:
+    """One environment's examples: those of a shop's page together, others by length."""
+    if name != "webshop":
+        yield from in_groups(list(map(encoder.example, made)))
+        return
+    for _, page in itertools.groupby(made, key=lambda each: each.source):
+        yield list(map(encoder.example, page))
 
 
 def demonstrations(
     settings: Settings, count: int, rng: random.Random, split: str = "train", step: int = 0
 ) -> dict[str, list[Demonstration]]:
-    """`count` demonstrations by environment, in their shares."""
+    """`count` demonstrations by environment, in their shares, and WebShop's beside them."""
     of_babyai = round(settings.babyai_share * count)
-    makers = {"game24": (game24, count - of_babyai), "babyai": (babyai, of_babyai)}
+    of_webshop = round(settings.webshop_pages * count / settings.batch_size)
+    makers = {
+        "game24": (game24, count - of_babyai),
+        "babyai": (babyai, of_babyai),
+        "webshop": (webshop, of_webshop),
+    }
     return {
         name: list(module.demonstrations(settings, number, rng, split, step))
         for name, (module, number) in makers.items()

@@ -8,12 +8,12 @@ from collections.abc import Callable
 from typing import Any
 
 from agentsearch.engines.hf import find_model
-from recipes.tiny import evaluate_babyai, evaluate_game24
+from recipes.tiny import evaluate_babyai, evaluate_game24, evaluate_webshop
 from recipes.tiny.generate import ChatModel
 from recipes.tiny.settings import PROFILE, Settings, load
 
 TOLERATED_DROP = 0.03
-"""How far a score in Game of 24 may fall below that of the model gone on from."""
+"""How far a score may fall below that of the model gone on from."""
 SCORES = "evaluation.json"
 
 
@@ -29,6 +29,8 @@ def evaluate(settings: Settings) -> dict[str, Any]:
     }
     if settings.babyai_share > 0:
         scores["babyai_text"] = evaluate_babyai.evaluate(model, settings)
+    if settings.webshop_pages > 0:
+        scores["webshop"] = evaluate_webshop.evaluate(model, settings)
     if settings.init is not None:
         before = json.loads((find_model(settings.init) / SCORES).read_text())
         scores["compared"] = compare(before, scores)
@@ -36,18 +38,25 @@ def evaluate(settings: Settings) -> dict[str, Any]:
 
 
 def compare(before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any]:
-    """Game of 24 before and after, dev and test puzzles together."""
-    rows: dict[str, Any] = {}
-    for name, counts in RATES.items():
-        old, new = (pooled(scores["game24"], counts) for scores in (before, after))
-        rows[name] = {"before": old, "after": new, "dropped": old - new > TOLERATED_DROP}
-    return {"with": before["name"], "game24": rows}
+    """What both models know, before and after, dev and test together."""
+    compared: dict[str, Any] = {"with": before["name"]}
+    for env, rates in RATES.items():
+        if env in before and env in after:
+            compared[env] = {}
+            for name, counts in rates.items():
+                old, new = (pooled(scores[env], counts) for scores in (before, after))
+                dropped = old - new > TOLERATED_DROP
+                compared[env][name] = {"before": old, "after": new, "dropped": dropped}
+    return compared
 
 
-def pooled(scores: dict[str, Any], counts: Callable[[dict[str, Any]], tuple[int, int]]) -> float:
+def pooled(scores: dict[str, Any], counts: Callable[[dict[str, Any]], tuple[float, int]]) -> float:
     """A rate over all splits."""
     right, total = (sum(each) for each in zip(*map(counts, scores.values()), strict=True))
     return right / total
+
+
+# Game of 24
 
 
 def greedy(scores: dict[str, Any]) -> tuple[int, int]:
@@ -67,7 +76,43 @@ def judged(scores: dict[str, Any]) -> tuple[int, int]:
     return sum(depth["right"] for depth in depths), sum(depth["states"] for depth in depths)
 
 
-RATES = {"greedy": greedy, "sampled": sampled, "judge": judged}
+# BabyAI-Text
+
+
+def greedy_tasks(scores: dict[str, Any]) -> tuple[int, int]:
+    """Tasks solved greedily, of how many."""
+    kinds = scores["policy"].values()
+    return sum(kind["greedy_solved"] for kind in kinds), sum(kind["tasks"] for kind in kinds)
+
+
+def sampled_tasks(scores: dict[str, Any]) -> tuple[int, int]:
+    """Samples that solve, of how many."""
+    kinds = scores["policy"].values()
+    total = sum(kind["samples"] * kind["sampled_tasks"] for kind in kinds)
+    return sum(kind["sample_solved"] for kind in kinds), total
+
+
+def correlation(scores: dict[str, Any]) -> tuple[float, int]:
+    """The judge's rank correlation, times and over its states."""
+    judge = scores["judge"]
+    return judge["spearman"] * judge["states"], judge["states"]
+
+
+def nearer(scores: dict[str, Any]) -> tuple[float, int]:
+    """Pairs of states that the judge orders rightly, of how many."""
+    judge = scores["judge"]
+    return judge["nearer_auc"] * judge["pairs"], judge["pairs"]
+
+
+RATES: dict[str, dict[str, Callable[[dict[str, Any]], tuple[float, int]]]] = {
+    "game24": {"greedy": greedy, "sampled": sampled, "judge": judged},
+    "babyai_text": {
+        "greedy": greedy_tasks,
+        "sampled": sampled_tasks,
+        "judge_spearman": correlation,
+        "judge_nearer": nearer,
+    },
+}
 
 
 def rounded(value: object) -> object:

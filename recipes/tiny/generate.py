@@ -49,8 +49,16 @@ class ChatModel:
 
     def choice_logprobs(self, chats: Sequence[Chat], choices: Sequence[str]) -> Tensor:
         """`[chats, choices]`, log-probabilities of whole replies."""
+        rows = self.own_choice_logprobs(chats, [choices] * len(chats))
+        return torch.stack(rows) if rows else torch.empty(0, len(choices))
+
+    def own_choice_logprobs(
+        self, chats: Sequence[Chat], choices: Sequence[Sequence[str]]
+    ) -> list[Tensor]:
+        """`[choices]` for every chat, log-probabilities of whole replies of its own list."""
         prompts = list(map(self.encoder.prompt, chats))
-        return self.sampler.choice_logprobs(prompts, list(map(self.encoder.text, choices)))
+        texts = [list(map(self.encoder.text, each)) for each in choices]
+        return self.sampler.choice_logprobs(prompts, texts)
 
 
 class Sampler:
@@ -91,24 +99,28 @@ class Sampler:
         return found
 
     @torch.inference_mode()
-    def choice_logprobs(self, prompts: Sequence[Ids], choices: Sequence[Ids]) -> Tensor:
-        """`[prompts, choices]`, log-probability of each choice and its end of turn."""
-        found = torch.empty(len(prompts), len(choices))
+    def choice_logprobs(
+        self, prompts: Sequence[Ids], choices: Sequence[Sequence[Ids]]
+    ) -> list[Tensor]:
+        """`[choices]` for every prompt, log-probability of each of its choices and end of turn."""
+        found: dict[int, Tensor] = {}
         order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
         for first in range(0, len(order), SCORED_ROWS):
             places = order[first : first + SCORED_ROWS]
-            found[places] = self.score([prompts[i] for i in places], choices)
-        return found
+            scored = self.score([prompts[i] for i in places], [choices[i] for i in places])
+            found.update(zip(places, scored, strict=True))
+        return [found[place] for place in range(len(prompts))]
 
-    def score(self, prompts: Sequence[Ids], choices: Sequence[Ids]) -> Tensor:
-        """`[prompts, choices]` for one batch, padded on the right."""
-        rows, width = len(prompts), len(choices)
+    def score(self, prompts: Sequence[Ids], choices: Sequence[Sequence[Ids]]) -> tuple[Tensor, ...]:
+        """`[choices]` for every prompt of one batch, padded on the right."""
+        rows, widths = len(prompts), list(map(len, choices))
         lengths = torch.tensor(list(map(len, prompts)))
         out = self.model.model(padded(prompts), use_cache=True)
         first = self.model.lm_head(out.last_hidden_state[torch.arange(rows), lengths - 1])
 
-        copies = torch.arange(rows).repeat_interleave(width)
-        texts = padded(choices).repeat(rows, 1)
+        copies = torch.arange(rows).repeat_interleave(torch.tensor(widths))
+        flat = [choice for each in choices for choice in each]
+        texts = padded(flat)
         steps = torch.arange(texts.shape[1])
         seen = torch.arange(int(lengths.max())) < lengths[copies, None]
         after = self.model(
@@ -119,11 +131,11 @@ class Sampler:
             use_cache=True,
         ).logits
         logits = torch.cat([first[copies, None], after], 1).float()
-        targets = padded([(*choice, self.end) for choice in choices], IGNORED).repeat(rows, 1)
+        targets = padded([(*choice, self.end) for choice in flat], IGNORED)
         losses = nn.functional.cross_entropy(
             logits.transpose(1, 2), targets, ignore_index=IGNORED, reduction="none"
         )
-        return -losses.sum(1).view(rows, width)
+        return (-losses.sum(1)).split(widths)
 
     def prefill(self, prompts: Sequence[Ids]) -> tuple[DynamicCache, Tensor]:
         """Keys and values of prompts of one length, and the logits after them."""

@@ -39,6 +39,11 @@ class Settings:
     babyai_shares: Mapping[str, float]
     babyai_episodes: int
     babyai_dev_episodes: int
+    webshop_pages: int
+    webshop_shares: Mapping[str, float]
+    webshop_episodes: int
+    text_weight: float
+    webshop_dev_episodes: int
     discount: float
     steps: int
     restart_steps: int

@@ -116,7 +116,7 @@ def train(settings: Settings, *, resume: bool = False) -> Iterator[dict[str, flo
     encoder = Encoder(tokenizer)
     dev = dev_examples(settings, encoder)
 
-    learner = Learner(new_model(settings, tokenizer))
+    learner = Learner(new_model(settings, tokenizer), settings.text_weight)
     if settings.init is not None:
         learner.model.load_state_dict(shipped_weights(settings.init))
     optimizer = new_optimizer(learner.model, settings)

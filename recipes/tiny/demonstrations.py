@@ -63,12 +63,14 @@ def batch(settings: Settings, encoder: Encoder, step: int, rank: int) -> list[li
 
 
 def grouped(name: str, made: Sequence[Demonstration], encoder: Encoder) -> Iterator[list[Example]]:
-    """One environment's examples: those of a shop's page together, others by length."""
+    """One environment's examples: those about one page of a shop together, others by length."""
     if name != "webshop":
         yield from in_groups(list(map(encoder.example, made)))
         return
-    for _, page in itertools.groupby(made, key=lambda each: each.source):
-        yield list(map(encoder.example, page))
+    pages = [list(page) for _, page in itertools.groupby(made, key=lambda each: each.source)]
+    alone = [page[0] for page in pages if len(page) == 1]
+    yield from in_groups(list(map(encoder.example, alone)))
+    yield from (list(map(encoder.example, page)) for page in pages if len(page) > 1)
 
 
 def demonstrations(
@@ -91,6 +93,8 @@ def demonstrations(
 
 def in_groups(examples: Sequence[Example]) -> list[list[Example]]:
     """The examples by length, in groups of like length, so that little is padded."""
+    if not examples:
+        return []
     ordered = sorted(examples, key=lambda example: len(example.ids))
     size = -(-len(ordered) // GROUPS)
     return [ordered[i : i + size] for i in range(0, len(ordered), size)]

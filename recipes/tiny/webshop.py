@@ -40,71 +40,20 @@ CATALOGUES = {"train": range(1, 13), "dev": range(13, 14)}
 """Seeds of the catalogues; the one that is played by default has seed 0."""
 WRONG_PRODUCT, WRONG_OPTION, READS, POOR_QUERY = 0.3, 0.1, 0.08, 0.12
 """Chances of a slip, at each of the shopper's actions of that kind."""
-MOST_STEPS = 15
+MOST_STEPS, MOST_WORDS = 15, 12
+FIRST_PAGES = 4
 RESULTS_WORTH, NOTHING_WORTH, START_WORTH = 0.45, 0.1, 0.3
 """A results page with and without a product that pays 1, and the index page."""
 EASED = 3
 """Rewards are raised to this power, so that the judge tells nearly right from right."""
-FILLERS = frozenset(
-    [
-        "find",
-        "me",
-        "i",
-        "im",
-        "i'm",
-        "am",
-        "need",
-        "want",
-        "looking",
-        "for",
-        "a",
-        "an",
-        "the",
-        "some",
-        "my",
-        "with",
-        "and",
-        "in",
-        "of",
-        "to",
-        "that",
-        "is",
-        "are",
-        "please",
-        "would",
-        "like",
-        "buy",
-        "get",
-        "show",
-        "us",
-        "we",
-        "it",
-        "which",
-        "price",
-        "lower",
-        "than",
-        "dollars",
-        "under",
-        "can",
-        "you",
-        "help",
-        "search",
-        "shop",
-        "new",
-        "good",
-        "or",
-        "from",
-        "by",
-        "on",
-        "be",
-        "have",
-        "has",
-        "also",
-        "one",
-        "pair",
-        "something",
-    ]
-)
+FILLERS = frozenset((
+    "find", "me", "i", "im", "i'm", "am", "need", "want", "looking", "for", "a", "an", "the",
+    "some", "my", "with", "and", "in", "of", "to", "that", "is", "are", "please", "would",
+    "like", "buy", "get", "show", "us", "we", "it", "which", "price", "lower", "than",
+    "dollars", "under", "can", "you", "help", "search", "shop", "new", "good", "or", "from",
+    "by", "on", "be", "have", "has", "also", "one", "pair", "something",
+))  # fmt: skip
+"""Words of an instruction that no search needs."""
 
 
 @dataclass(frozen=True)
@@ -203,17 +152,17 @@ class Shopper:
 
 
 def good_query(shop: Shop, shopper: Shopper, rng: random.Random) -> str:
-    """Words of the instruction that find the product; of three tries the one that ranks best."""
-    goal, places = shopper.goal, dict[str, int]()
-    text = goal.instruction.lower().partition(", and price lower")[0]
+    """The instruction's words, or the part of them that ranks the product best of three tries."""
+    text = shopper.goal.instruction.lower().partition(", and price lower")[0]
     words = [w for w in re.findall(r"[\w'&/.-]+", text) if w.strip(".") not in FILLERS]
+    asked, places = words[:MOST_WORDS], dict[str, int]()
     for _ in range(3):
-        asked = [word for word in words if rng.random() < 0.9] or words
-        query = " ".join(asked[: rng.randint(6, 12)])
+        query = " ".join(asked)
         hits = shop.find(query)
         places[query] = hits.index(shopper.target) if shopper.target in hits else s.HITS
         if places[query] < s.PER_PAGE:
             return query
+        asked = [word for word in words if rng.random() < 0.8][:MOST_WORDS] or words
     return min(places, key=places.__getitem__)
 
 
@@ -301,7 +250,7 @@ KINDS = ("synthetic", "human")
 
 def _play_shop(job: tuple[int, Any, int]) -> list[Episode]:
     seed, kind, count = job
-    env = WebShop(catalogue_seed=seed, goals=kind)
+    env = WebShop(catalogue_seed=seed, goals=kind, tagger="words")
     places = env.tasks("train").places  # type: ignore[attr-defined]
     rng = random.Random(f"{seed}/{kind}")
     played = (play(env.shop, rng.choice(places), rng) for _ in range(count))
@@ -377,9 +326,15 @@ def demonstrations(
     """The demonstrations of `count` pages, those of a page together.
 
     Each role is asked of a page with the chance in `webshop_shares`. Pages of results, the
-    hardest, come three times as often.
+    hardest, come three times as often. At first there are only index pages, `FIRST_PAGES`
+    times as many: they are short, and their searches teach to copy words.
     """
-    for episode in rng.choices(episodes(path_of(settings, split)), k=count):
+    played = episodes(path_of(settings, split))
+    if split == "train" and step < settings.webshop_first_steps:
+        for episode in rng.choices(played, k=FIRST_PAGES * count):
+            yield propose(episode, 0, rng)
+        return
+    for episode in rng.choices(played, k=count):
         weights = [1 + 2 * ("Total results" in page) for page in episode.observations]
         place = rng.choices(range(len(weights)), weights)[0]
         for role, share in settings.webshop_shares.items():

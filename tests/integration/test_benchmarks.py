@@ -1,6 +1,7 @@
 """The benchmark scripts run in small sizes and report what they promise; nothing is timed."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -49,3 +50,55 @@ def test_engine_overhead_reports_every_row(tmp_path):
         assert rows["memory"]["nodes"][kind] == 2000
         assert rows["memory"]["kinds"][kind]["allocated"] > 0
     assert rows["import"]["seconds"] > 0
+
+
+def test_webshop_steps_reports_every_row(tmp_path):
+    file = tmp_path / "report.json"
+    script = ROOT / "benchmarks" / "webshop_steps.py"
+    command = [sys.executable, str(script), "--quick", "--seed", "3", "--json", str(file)]
+    own_cache = os.environ | {"XDG_CACHE_HOME": str(tmp_path / "cache")}
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=own_cache)
+    assert done.returncode == 0, done.stderr
+    report = json.loads(file.read_text())
+    assert json.loads(done.stdout) == report
+
+    assert (report["benchmark"], report["seed"], report["quick"]) == ("webshop_steps", 3, True)
+    assert report["command"] == "python benchmarks/webshop_steps.py --quick --seed 3"
+    assert set(report["machine"]) == {"cores", "processor", "system", "python"}
+    shop = report["catalogue"]
+    assert shop["from"] == ("generated" if "generated" in shop["name"] else "the original's files")
+    assert shop["products"] == 100
+    assert str(ROOT.parent) not in file.read_text()
+
+    rows = report["rows"]
+    assert set(rows) == {
+        "episodes",
+        "clicks",
+        "searches",
+        "purchases",
+        "states",
+        "full_cache",
+        "loading",
+    }
+    episodes = rows["episodes"]
+    assert [mark["episodes"] for mark in episodes["marks"]] == [8, 16, 24, 32, 40]
+    for mark in episodes["marks"]:
+        assert mark["rss_mb"] > 0
+        assert all(mark[name] <= most for name, most in episodes["most_cached"].items())
+    first, last = (episodes["marks"][i]["rss_mb"] for i in (0, -1))
+    assert abs(episodes["grown_mb"] - (last - first)) < 0.02
+    # 8 episodes that kept their pages would leave more than 100 kB
+    assert episodes["left_without_caches"]["bytes"] < 50_000
+    for row, target, count in (("clicks", 5000, 200), ("searches", 1000, 50)):
+        assert rows[row]["target"] == {"per_second": target}
+        modes = [rows[row][mode] for mode in ("brief", "text", "text_rich")]
+        assert {figures["count"] for figures in modes} == {count}
+        assert rows[row]["met"] == all(figures["per_second"] >= target for figures in modes)
+    assert 0 < rows["clicks"]["purchases"] < 200
+    assert rows["searches"]["text_again"]["count"] == 50
+    assert rows["purchases"]["first"]["count"] == 20
+    assert rows["states"]["count"] == 500
+    assert 0 < rows["states"]["bytes_per_state"] < 2_000
+    assert rows["full_cache"]["entries"] == rows["full_cache"]["queries"] == 100
+    for name in ("cold", "warm"):
+        assert rows["loading"][name]["seconds_cpu"] > 0

@@ -18,7 +18,8 @@ from agentsearch_envs import game24  # noqa: E402
 from recipes.tiny import demonstrations as demos  # noqa: E402
 from recipes.tiny import evaluate_game24  # noqa: E402
 from recipes.tiny import game24 as chats  # noqa: E402
-from recipes.tiny.card import card, rate, sampled_rate  # noqa: E402
+from recipes.tiny.card import card  # noqa: E402
+from recipes.tiny.card_tables import rate, sampled_rate  # noqa: E402
 from recipes.tiny.evaluate import compare, evaluate, rounded  # noqa: E402
 from recipes.tiny.evaluate_game24 import auc, pass_at, reaches  # noqa: E402
 from recipes.tiny.generate import ChatModel, Sampler  # noqa: E402
@@ -275,8 +276,8 @@ def copied(source, target):
 def smoke(build):
     """Settings of a few steps of Game of 24 that save after each."""
     copied(SHIPPED, build / "tokenizer")
-    few = {"steps": 8, "log_steps": 1, "checkpoint_minutes": 0.0, "babyai_share": 0.0}
-    return load("smoke", build=build, **few)
+    few = {"steps": 8, "log_steps": 1, "checkpoint_minutes": 0.0}
+    return load("smoke", build=build, babyai_share=0.0, webshop_pages=0, **few)
 
 
 def weights(settings):
@@ -340,10 +341,12 @@ def test_choices_are_scored_as_one_by_one(model, tokenizer):
     walks = [chats.walk_to(depth, True, "train", random.Random(1)) for depth in (4, 3, 2)]
     prompts = [encoder.prompt(chats.PROMPTS.propose_messages(walk.context)) for walk in walks]
     assert len(set(map(len, prompts))) == 3
-    choices = [encoder.text(text) for text in ("13 - 9", "1 + 2 + 3", "sure")]
+    texts = (("13 - 9", "1 + 2 + 3", "sure"), ("4 + 9",), ("sure", "likely"))
+    choices = [list(map(encoder.text, each)) for each in texts]
     scored = Sampler(model).choice_logprobs(prompts, choices)
-    for prompt, row in zip(prompts, scored.tolist(), strict=True):
-        for choice, logprob in zip(choices, row, strict=True):
+    assert list(map(len, scored)) == [3, 1, 2]
+    for prompt, listed, row in zip(prompts, choices, scored, strict=True):
+        for choice, logprob in zip(listed, row.tolist(), strict=True):
             ids = (*prompt, *choice, encoder.end)
             with torch.no_grad():
                 logits = model(torch.tensor([ids])).logits[0].log_softmax(-1)
@@ -374,13 +377,13 @@ def test_comparison_names_what_dropped_by_more_than_three_points():
 
 
 def test_an_evaluation_has_every_part(tmp_path):
-    settings = load("smoke", build=tmp_path, babyai_share=0.0, init="tiny-v1", eval_puzzles=2)
-    settings = replace(settings, judge_states=4, choose_questions=2, samples=2)
+    settings = load("smoke", build=tmp_path, babyai_share=0.0, webshop_pages=0, init="tiny-v1")
+    settings = replace(settings, eval_puzzles=2, judge_states=4, choose_questions=2, samples=2)
     (tmp_path / settings.name).symlink_to(SHIPPED)
     (tmp_path / "training.json").write_text(json.dumps(shipped_evaluation()["training"]))
     found = evaluate(settings)
     assert set(found["game24"]) == {"dev", "test"}
-    assert found["compared"]["with"] == "tiny-v1" and "babyai_text" not in found
+    assert found["compared"]["with"] == "tiny-v1" and not {"babyai_text", "webshop"} & set(found)
     assert found["game24"]["dev"]["policy"]["puzzles"] == 2
 
 

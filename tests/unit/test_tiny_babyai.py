@@ -19,7 +19,7 @@ from agentsearch_envs import babyai_levels as levels  # noqa: E402
 from agentsearch_envs import babyai_world as w  # noqa: E402
 from agentsearch_envs.babyai_text import KINDS, SEEDS, SIZES  # noqa: E402
 from recipes.tiny import babyai, demonstrations, evaluate_babyai, game24  # noqa: E402
-from recipes.tiny.card import policy_table, role_table  # noqa: E402
+from recipes.tiny.card_tables import babyai_role_table, babyai_table  # noqa: E402
 from recipes.tiny.evaluate_babyai import Outcome, Policy, Walk, start, succeeds  # noqa: E402
 from recipes.tiny.generate import ChatModel  # noqa: E402
 from recipes.tiny.model import Learner, common_prefix, new_model  # noqa: E402
@@ -308,7 +308,7 @@ def test_evaluation_and_tables_have_every_part(model):
     policy = evaluate_babyai.policy(model, "test", 1, 1)
     assert list(policy) == list(KINDS)
     assert all(counts["bot_solved"] == counts["tasks"] == 1 for counts in policy.values())
-    text = policy_table(policy)
+    text = babyai_table(policy)
     assert "| all | " in text and "pass@4" in text and len(text.splitlines()) == 8
     roles = {
         "judge": evaluate_babyai.judge(model, "dev", 1, settings.discount),
@@ -316,7 +316,7 @@ def test_evaluation_and_tables_have_every_part(model):
         "complete": evaluate_babyai.complete(model, "dev", 1),
     }
     assert roles["choose"]["questions"] == roles["complete"]["states"] == len(KINDS)
-    assert len(role_table({"dev": roles, "test": roles}).splitlines()) == 7
+    assert len(babyai_role_table({"dev": roles, "test": roles}).splitlines()) == 7
 
 
 def test_a_walk_shows_what_inference_shows():

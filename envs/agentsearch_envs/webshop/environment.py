@@ -55,7 +55,7 @@ class WebShop:
             of people (in the generated catalogue: of paraphrases).
         observation: the mode, see `pages.py`.
         price_seed: draws the prices of products with a price range, and the price limits.
-        tagger: finds the nouns of titles, which the reward compares: `words`, `spacy`, ...
+        tagger: finds the nouns of titles, which the reward compares: `lexicon`, `words`, `spacy`, ...
         max_steps: most actions of an episode.
         show_attributes: whether items have a page with the attributes the reward compares.
         special_searches: whether `<r>`, `<c> category` and `<q> query` mean something.
@@ -67,7 +67,7 @@ class WebShop:
     goals: Goals = "synthetic"
     observation: pages.Mode = "brief"
     price_seed: int = 7
-    tagger: str = "words"
+    tagger: str = "lexicon"
     max_steps: int = 15
     show_attributes: bool = False
     special_searches: bool = False

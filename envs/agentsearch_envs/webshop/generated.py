@@ -107,8 +107,15 @@ def generated(seed: int = 0, count: int = 1000) -> Catalogue:
     """
     made = records(seed, count)
     name = f"generated-{seed}" if count == 1000 else f"generated-{seed}-{count}"
-    digest = hashlib.sha256(f"generated {VERSION} {seed} {count}".encode()).hexdigest()
-    return build(name, digest, made.products, made.attributes, made.human)
+    return build(name, digest(made), made.products, made.attributes, made.human)
+
+
+def digest(made: Records) -> str:
+    """Hash of all that was made: the seed alone would not tell a changed word list."""
+    whole = hashlib.sha256()
+    for part in (made.products, made.attributes, made.human):
+        whole.update(json.dumps(part).encode())
+    return whole.hexdigest()
 
 
 def write(folder: Path, seed: int = 0, count: int = 1000) -> None:

@@ -363,7 +363,7 @@ def test_the_verifier_buys_again_and_names_parts_and_tagger():
     verdict = judge(SMALL, SHIRT_TASK, *RIGHT)
     assert (verdict.correct, verdict.credit) == (True, 1.0)
     assert verdict.reason.startswith("bought B00SHIRT01: r_type 1, r_att 1, ")
-    assert verdict.reason.endswith("; nouns by words")
+    assert verdict.reason.endswith("; nouns by lexicon")
     partly = judge(SMALL, SHIRT_TASK, *RIGHT[:2], RIGHT[-1])
     assert not partly.correct and partly.credit == pytest.approx(3 / 5)
 

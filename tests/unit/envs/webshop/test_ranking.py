@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import io
 import logging
 import math
 import string
+import unicodedata
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from importlib.metadata import version
 from pathlib import Path
+from threading import Barrier
 
 import numpy as np
 import pytest
@@ -298,6 +302,8 @@ def test_an_index_of_another_size_is_not_taken(tmp_path: Path):
 def test_an_index_made_by_other_versions_is_not_taken(tmp_path: Path):
     built = ranking.load_or_build(catalogue(), tmp_path)
     path, header = only(tmp_path), ranking._header(catalogue())
+    libraries = [version("regex"), version("nltk"), unicodedata.unidata_version]
+    assert header["versions"] == [ranking.VERSION, words.VERSION, *libraries]
     for i in range(len(header["versions"])):
         versions = [*header["versions"]]
         versions[i] += ".1"
@@ -327,11 +333,29 @@ def test_pickled_content_is_never_opened(tmp_path: Path):
     assert not sprung.exists()
 
 
-def test_several_may_build_at_once(tmp_path: Path):
-    with ThreadPoolExecutor(8) as pool:
-        found = list(pool.map(lambda _: ranking.load_or_build(catalogue(), tmp_path), range(32)))
-    assert all(same(index, found[0]) for index in found)
-    assert only(tmp_path).suffix == ".index"
+class Met:
+    """An array that is written when another is, too."""
+
+    def __init__(self, array: np.ndarray, meet: Barrier) -> None:
+        self.array = array
+        self.meet = meet
+
+    def __array__(self, dtype=None, copy=None) -> np.ndarray:
+        self.meet.wait(30)
+        return self.array
+
+
+def test_several_may_write_at_once(tmp_path: Path):
+    built = ranking.load_or_build(catalogue(), tmp_path)
+    path, header = only(tmp_path), ranking._header(catalogue())
+    path.unlink()
+    meet = Barrier(2)
+    one, two = (dataclasses.replace(built, weights=Met(built.weights, meet)) for _ in range(2))
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(lambda index: ranking._write(path, header, index), (one, two)))
+    assert only(tmp_path) == path
+    found = ranking.cached(catalogue(), tmp_path)
+    assert found is not None and same(found, built)
 
 
 def test_a_folder_that_cannot_be_written_is_told_of_once(

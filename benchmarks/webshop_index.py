@@ -38,7 +38,7 @@ WORDS = 8
 """Of a query."""
 QUERIES, QUICK_QUERIES = 1_000, 100
 TARGET = 5_000
-"""Queries a second in 1,000 products."""
+"""Queries a second of processor time in 1,000 products."""
 LINEAR = ("build_seconds_cpu", "build_peak_mb", "index_mb", "catalogue_mb", "file_mb")
 LINEAR += ("load_seconds_cpu", "query_ms_cpu")
 """What grows with the number of products."""
@@ -150,8 +150,8 @@ def measure(quick: bool, seed: int) -> dict[str, Any]:
     }
     rows |= {f"index_{size}": index(size, asked, repeats, seed) for size in sizes}
     first, largest = (rows[f"index_{size}"] for size in sizes)
-    first["target"] = {"queries_per_second": TARGET}
-    first["met"] = first["queries_per_second"] >= TARGET
+    first["target"] = {"queries_per_second_cpu": TARGET}
+    first["met"] = first["queries_per_second_cpu"] >= TARGET
     rows["full_size"] = full_size(largest)
     return record.of(rows, {name: version(name) for name in ("nltk", "numpy", "regex")})
 

@@ -34,7 +34,6 @@ def facts(settings: Settings, evaluation: Mapping[str, Any]) -> dict[str, Any]:
 
     training = evaluation["training"]
     pages = settings.webshop_pages * training["processes"]
-    more_pages = (webshop.FIRST_PAGES - 1) * pages * settings.webshop_first_steps
     seeds = webshop.CATALOGUES["train"]
     return {
         "name": evaluation["name"],
@@ -62,11 +61,8 @@ def facts(settings: Settings, evaluation: Mapping[str, Any]) -> dict[str, Any]:
         "held_out": ", ".join(HELD_OUT),
         "history": babyai.HISTORY,
         "turns": f"{babyai.HISTORY} past turn" + ("s" if babyai.HISTORY > 1 else ""),
-        "first_steps": settings.webshop_first_steps,
-        "first_pages": webshop.FIRST_PAGES,
-        "text_weight": f"{settings.text_weight:g}" if settings.text_weight else "",
         "pages": pages,
-        "all_pages": pages * training["steps"] + more_pages,
+        "all_pages": pages * training["steps"],
         "webshop_episodes": f"{settings.webshop_episodes:,}",
         "webshop_seeds": f"{seeds[0]} to {seeds[-1]}",
         "webshop_dev_seed": webshop.CATALOGUES["dev"][0],

@@ -23,8 +23,6 @@ from transformers.masking_utils import sdpa_mask
 from recipes.tiny.settings import Settings
 
 ATTENTION = "sdpa_fp32"
-LONG_PREFIX = 80
-"""Tokens of a prefix that is learnt as text: a page, not a standing instruction."""
 
 
 def attention_fp32(
@@ -89,17 +87,11 @@ class Learner(nn.Module):
     Right padding needs no mask, since attention is causal. What all examples of a group
     begin with (in Game of 24 most of a chat) is computed once, with gradients, and reused
     by every row. Logits are computed only where there is a target.
-
-    Attributes:
-        text_weight: of what a group begins with, learnt as plain text beside the turns: in
-            turns. Pages say many words twice, and so teach to copy. It counts only in
-            training, and only where there is much of it.
     """
 
-    def __init__(self, model: Qwen3ForCausalLM, text_weight: float = 0.0) -> None:
+    def __init__(self, model: Qwen3ForCausalLM) -> None:
         super().__init__()
         self.model = model
-        self.text_weight = text_weight
 
     def forward(self, groups: Sequence[Sequence[Example]]) -> Tensor:
         """Mean loss over groups of examples; a group holds similar lengths."""
@@ -110,8 +102,7 @@ class Learner(nn.Module):
         """Summed loss of a group's turns, each the mean over its tokens."""
         length = common_prefix(group)
         prefix = torch.tensor([group[0].ids[:length]])
-        begun = self.model.model(input_ids=prefix, use_cache=True)
-        past = begun.past_key_values
+        past = self.model.model(input_ids=prefix, use_cache=True).past_key_values
         rows = [torch.tensor(example.ids[length:-1]) for example in group]
         inputs = nn.utils.rnn.pad_sequence(rows, batch_first=True)
         hidden = self.model.model(
@@ -125,11 +116,7 @@ class Learner(nn.Module):
                 weights += [1 / (end - start)] * (end - start)
         logits = self.model.lm_head(hidden.flatten(0, 1)[places])
         losses = F.cross_entropy(logits.float(), torch.tensor(targets), reduction="none")
-        total = (losses * torch.tensor(weights)).sum()
-        if self.text_weight and torch.is_grad_enabled() and length >= LONG_PREFIX:
-            text = self.model.lm_head(begun.last_hidden_state[0, :-1]).float()
-            total = total + self.text_weight * F.cross_entropy(text, prefix[0, 1:])
-        return total
+        return (losses * torch.tensor(weights)).sum()
 
 
 def repeat(past: DynamicCache, rows: int) -> DynamicCache:

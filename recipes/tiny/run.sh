@@ -23,6 +23,9 @@ for world in $worlds; do
         $python -m "recipes.tiny.$world" --profile "$profile" --processes "$processes"
     fi
 done
+if [ "$profile" = tiny-v3 ] && ! { [ "${RESUME:-}" ] && [ -e "$build/start.pt" ]; }; then
+    $python -m recipes.tiny.copying --profile "$profile"
+fi
 $python -m torch.distributed.run --nproc_per_node "$processes" \
     --master_addr 127.0.0.1 --master_port "${PORT:-29701}" \
     -m recipes.tiny.train --profile "$profile" ${RESUME:+--resume}

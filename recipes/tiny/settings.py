@@ -40,10 +40,8 @@ class Settings:
     babyai_episodes: int
     babyai_dev_episodes: int
     webshop_pages: int
-    webshop_first_steps: int
     webshop_shares: Mapping[str, float]
     webshop_episodes: int
-    text_weight: float
     webshop_dev_episodes: int
     discount: float
     steps: int

@@ -20,7 +20,6 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-import torch.nn.functional as F
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -29,11 +28,6 @@ from agentsearch.engines.hf import find_model
 from recipes.tiny.demonstrations import ROLES, Encoder, batch, demonstrations, in_groups
 from recipes.tiny.model import Example, Learner, new_model
 from recipes.tiny.settings import PROFILE, Settings, load
-
-
-UNSEEN_COSINE = 0.9
-"""With the mean embedding: rows nearer to it belong to tokens that were never met."""
-OWN_NORM = 1.5
 
 
 def scheduled_rate(step: int, settings: Settings) -> float:
@@ -84,22 +78,13 @@ def dev_examples(settings: Settings, encoder: Encoder) -> dict[str, list[list[Ex
     return {role: in_groups(examples) for role, examples in roles.items() if examples}
 
 
-def shipped_weights(name: str) -> dict[str, torch.Tensor]:
-    """The weights of a shipped model, to go on from."""
-    model = AutoModelForCausalLM.from_pretrained(find_model(name), dtype=torch.float32)
-    spread(model.get_input_embeddings().weight.data)
+def first_weights(settings: Settings) -> dict[str, torch.Tensor]:
+    """The weights to go on from: what `copying` made, else those of the shipped model."""
+    start = settings.build / "start.pt"
+    if settings.webshop_pages and start.exists():
+        return torch.load(start)
+    model = AutoModelForCausalLM.from_pretrained(find_model(settings.init), dtype=torch.float32)
     return model.state_dict()
-
-
-def spread(embeddings: torch.Tensor) -> None:
-    """Give each token that no text had so far a direction of its own, in place.
-
-    Such rows of the tied embeddings, `[vocabulary, width]`, are only ever pushed away from
-    what is said, all the same way, until no two can be told apart, and so none be copied.
-    """
-    usual = F.normalize(embeddings.mean(0), dim=0)
-    unseen = F.normalize(embeddings, dim=1) @ usual > UNSEEN_COSINE
-    embeddings[unseen] += OWN_NORM * F.normalize(torch.randn_like(embeddings[unseen]), dim=1)
 
 
 def measure(learner: Learner, data: dict[str, list[list[Example]]]) -> dict[str, float]:
@@ -134,9 +119,9 @@ def train(settings: Settings, *, resume: bool = False) -> Iterator[dict[str, flo
     encoder = Encoder(tokenizer)
     dev = dev_examples(settings, encoder)
 
-    learner = Learner(new_model(settings, tokenizer), settings.text_weight)
+    learner = Learner(new_model(settings, tokenizer))
     if settings.init is not None:
-        learner.model.load_state_dict(shipped_weights(settings.init))
+        learner.model.load_state_dict(first_weights(settings))
     optimizer = new_optimizer(learner.model, settings)
     checkpoint = settings.build / "checkpoint.pt"
     first, spent, spent_cpu = 0, 0.0, 0.0

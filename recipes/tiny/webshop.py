@@ -41,7 +41,6 @@ CATALOGUES = {"train": range(1, 13), "dev": range(13, 14)}
 WRONG_PRODUCT, WRONG_OPTION, READS, POOR_QUERY = 0.3, 0.1, 0.08, 0.12
 """Chances of a slip, at each of the shopper's actions of that kind."""
 MOST_STEPS, MOST_WORDS = 15, 12
-FIRST_PAGES = 4
 RESULTS_WORTH, NOTHING_WORTH, START_WORTH = 0.45, 0.1, 0.3
 """A results page with and without a product that pays 1, and the index page."""
 EASED = 3
@@ -326,14 +325,9 @@ def demonstrations(
     """The demonstrations of `count` pages, those of a page together.
 
     Each role is asked of a page with the chance in `webshop_shares`. Pages of results, the
-    hardest, come three times as often. At first there are only index pages, `FIRST_PAGES`
-    times as many: they are short, and their searches teach to copy words.
+    hardest, come three times as often.
     """
     played = episodes(path_of(settings, split))
-    if split == "train" and step < settings.webshop_first_steps:
-        for episode in rng.choices(played, k=FIRST_PAGES * count):
-            yield propose(episode, 0, rng)
-        return
     for episode in rng.choices(played, k=count):
         weights = [1 + 2 * ("Total results" in page) for page in episode.observations]
         place = rng.choices(range(len(weights)), weights)[0]

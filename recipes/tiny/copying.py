@@ -1,8 +1,9 @@
 """Teach a model to repeat any tokens, before it learns WebShop, where nearly every answer does.
 
-Random tokens of the whole vocabulary are said and said again, at first two, then ever more
-as the model learns; demonstrations of the earlier environments are rehearsed beside them.
-A model that met few tokens so far cannot tell the others apart, so `spread` comes first.
+Random tokens of the whole vocabulary are said and said again: at first two at once, then more,
+then with ever more others between, so that they must be found by what stands before them and
+not by their distance. Demonstrations of the earlier environments are rehearsed beside them. A
+model that met few tokens so far cannot tell the others apart, so `spread` comes first.
 
     python -m recipes.tiny.copying --profile tiny-v3    # writes start.pt for the training
 
@@ -13,6 +14,7 @@ Learning and Induction Heads.
 from __future__ import annotations
 
 import argparse
+import math
 import random
 import time
 from collections.abc import Iterator
@@ -24,15 +26,22 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, Qwen3ForCausalLM
 
 from agentsearch.engines.hf import find_model
 from recipes.tiny.demonstrations import Encoder, demonstrations, in_groups
-from recipes.tiny.model import Learner, new_model
+from recipes.tiny.model import Example, Learner, new_model
 from recipes.tiny.settings import PROFILE, Settings, load
 
 UNSEEN_COSINE = 0.9
 """With the mean embedding: rows nearer to it belong to tokens that were never met."""
 OWN_NORM = 1.5
-LEARNT, LONGEST = 1.0, 40
-"""A mean loss below which sequences grow, by half, up to so many tokens."""
-SEQUENCES, REHEARSED = 256, 8
+STAGES = (
+    *((longest, 0) for longest in (2, 4, 7)),
+    *((7, gap) for gap in (2, 6, 14, 30, 60)),
+    *((longest, 60) for longest in (11, 17, 26, 40)),
+)
+"""Most tokens that are repeated, and most others before and between."""
+LEARNT = 1.2
+"""Nats; a running mean of the loss below it ends a stage."""
+SEQUENCES, RATE, WARMUP = 128, 2e-3, 30
+REHEARSED, REHEARSED_EVERY = 8, 3
 SPECIAL = 3
 """Tokens at the beginning of the vocabulary that are no text."""
 
@@ -48,17 +57,21 @@ def spread(embeddings: torch.Tensor) -> None:
     embeddings[unseen] += OWN_NORM * F.normalize(torch.randn_like(embeddings[unseen]), dim=1)
 
 
-def repetition_loss(model: Qwen3ForCausalLM, length: int) -> torch.Tensor:
-    """Mean loss of all but the first token of sequences' second half, which repeats the first."""
-    once = torch.randint(SPECIAL, model.config.vocab_size, (SEQUENCES, length))
-    ids = torch.cat([once, once], 1)
-    hidden = model.model(input_ids=ids[:, :-1]).last_hidden_state[:, length:]
+def repetition_loss(model: Qwen3ForCausalLM, length: int, gaps: tuple[int, int]) -> torch.Tensor:
+    """Mean loss of a repetition, less its first token; `gaps` tokens stand before and between."""
+
+    def draw(count: int) -> torch.Tensor:
+        return torch.randint(SPECIAL, model.config.vocab_size, (SEQUENCES, count))
+
+    once = draw(length)
+    ids = torch.cat([draw(gaps[0]), once, draw(gaps[1]), once], 1)
+    hidden = model.model(input_ids=ids[:, :-1]).last_hidden_state[:, 1 - length :]
     logits = model.lm_head(hidden).float().flatten(0, 1)
-    return F.cross_entropy(logits, ids[:, length + 1 :].flatten())
+    return F.cross_entropy(logits, once[:, 1:].flatten())
 
 
 def teach(settings: Settings, minutes: float) -> Iterator[dict[str, float]]:
-    """Train until the longest sequences are learnt or the time is up; metrics now and then."""
+    """Train until the last stage is learnt or the time is up; metrics now and then."""
     assert settings.init is not None
     torch.manual_seed(settings.seed)
     tokenizer = AutoTokenizer.from_pretrained(settings.build / "tokenizer")
@@ -66,30 +79,37 @@ def teach(settings: Settings, minutes: float) -> Iterator[dict[str, float]]:
     before = AutoModelForCausalLM.from_pretrained(find_model(settings.init), dtype=torch.float32)
     learner.model.load_state_dict(before.state_dict())
     spread(learner.model.get_input_embeddings().weight.data)
-    optimizer = torch.optim.AdamW(learner.parameters(), lr=2e-3, betas=(0.9, 0.98))
-    longest, mean, step, started = 2, 9.0, 0, time.monotonic()
-    while longest < LONGEST and time.monotonic() - started < 60 * minutes:
-        rng = random.Random(f"{settings.seed}/copying/{step}")
-        rehearsed = demonstrations(settings, REHEARSED, rng, webshop_pages=0)
-        examples = (list(map(encoder.example, each)) for each in rehearsed.values())
-        groups = [group for each in examples for group in in_groups(each)]
-        for group in optimizer.param_groups:
-            group["lr"] = 2e-3 * min(1.0, (step + 1) / 30)
-        with torch.autocast("cpu", torch.bfloat16):
-            loss = repetition_loss(learner.model, rng.randint(2, longest))
-            total = loss + learner(groups)
-        total.backward()
-        nn.utils.clip_grad_norm_(learner.parameters(), settings.clip)
-        optimizer.step()
-        optimizer.zero_grad()
-        step, mean = step + 1, 0.9 * mean + 0.1 * loss.item()
-        if mean < LEARNT:
-            longest, mean = longest * 3 // 2 + 1, 9.0
-        if step % settings.log_steps == 0:
-            spent = (time.monotonic() - started) / 60
-            row = {"step": step, "longest": longest, "loss": mean, "minutes": spent}
-            yield row | {"rehearsed": total.item() - loss.item()}
-    torch.save(learner.model.state_dict(), settings.build / "start.pt")
+    optimizer = torch.optim.AdamW(learner.parameters(), lr=RATE, betas=(0.9, 0.98))
+    step, started = 0, time.monotonic()
+    for longest, gap in STAGES:
+        mean = math.log(len(tokenizer))
+        while mean > LEARNT and time.monotonic() - started < 60 * minutes:
+            rng = random.Random(f"{settings.seed}/copying/{step}")
+            for group in optimizer.param_groups:
+                group["lr"] = RATE * min(1.0, (step + 1) / WARMUP)
+            gaps = rng.randint(0, gap), rng.randint(0, gap)
+            with torch.autocast("cpu", torch.bfloat16):
+                loss = repetition_loss(learner.model, rng.randint(min(3, longest), longest), gaps)
+                total = loss
+                if step % REHEARSED_EVERY == 0:
+                    total = loss + learner(rehearsal(settings, encoder, rng))
+            total.backward()
+            nn.utils.clip_grad_norm_(learner.parameters(), settings.clip)
+            optimizer.step()
+            optimizer.zero_grad()
+            step, mean = step + 1, 0.9 * mean + 0.1 * loss.item()
+            if step % settings.log_steps == 0:
+                spent = (time.monotonic() - started) / 60
+                stage = {"longest": longest, "gap": gap}
+                yield {"step": step, **stage, "loss": mean, "minutes": spent}
+        torch.save(learner.model.state_dict(), settings.build / "start.pt")
+
+
+def rehearsal(settings: Settings, encoder: Encoder, rng: random.Random) -> list[list[Example]]:
+    """A few demonstrations of the earlier environments."""
+    made = demonstrations(settings, REHEARSED, rng, webshop_pages=0)
+    examples = (list(map(encoder.example, each)) for each in made.values())
+    return [group for each in examples for group in in_groups(each)]
 
 
 def main() -> None:

@@ -24,7 +24,7 @@ from recipes.tiny.evaluate_babyai import Outcome, Policy, Walk, start, succeeds 
 from recipes.tiny.generate import ChatModel  # noqa: E402
 from recipes.tiny.model import Learner, common_prefix, new_model  # noqa: E402
 from recipes.tiny.settings import load  # noqa: E402
-from recipes.tiny.train import shipped_weights, train  # noqa: E402
+from recipes.tiny.train import first_weights, train  # noqa: E402
 from tests.chats import agree_with_the_template  # noqa: E402
 
 SHIPPED = Path(__file__).parents[2] / "agentsearch" / "_models" / "tiny-v1"
@@ -209,7 +209,7 @@ def test_training_goes_on_from_the_shipped_weights(settings, tmp_path):
     still = going_on(settings, tmp_path, learning_rate=0.0, steps=1)
     [row] = train(still)
     assert 0 < row["dev_game24_propose"] < 3 and row["dev_babyai_propose"] > 0
-    weights, shipped = torch.load(tmp_path / "checkpoint.pt")["model"], shipped_weights("tiny-v1")
+    weights, shipped = torch.load(tmp_path / "checkpoint.pt")["model"], first_weights(still)
     assert weights.keys() == shipped.keys()
     assert all(torch.equal(weights[name], shipped[name]) for name in shipped)
 

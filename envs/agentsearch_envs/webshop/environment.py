@@ -55,7 +55,8 @@ class WebShop:
             of people (in the generated catalogue: of paraphrases).
         observation: the mode, see `pages.py`.
         price_seed: draws the prices of products with a price range, and the price limits.
-        tagger: finds the nouns of titles, which the reward compares: `lexicon`, `words`, `spacy`, ...
+        tagger: finds the nouns of titles, which the reward compares: `lexicon`, `words`,
+            `spacy`, ...
         max_steps: most actions of an episode.
         show_attributes: whether items have a page with the attributes the reward compares.
         special_searches: whether `<r>`, `<c> category` and `<q> query` mean something.

@@ -124,10 +124,11 @@ class Setup:
 
     @property
     def setting(self) -> str:
-        """What stands beside every result: mode and what search sees."""
+        """What stands beside every result: mode, what search sees, what was played."""
         visible = "visible (retries allowed)" if self.reward_visible else "hidden"
         back = "can go back" if self.env.spec.reversible else "cannot go back"
-        return f"{self.mode}, reward {visible}, {back}"
+        about = f", {self.env.spec.about}" if self.env.spec.about else ""
+        return f"{self.mode}, reward {visible}, {back}{about}"
 
 
 def check_reading(name: str, smaller: Limits, budget: Limits) -> None:

@@ -244,6 +244,7 @@ class EnvSpec:
             without starting tasks.
         mode: how it is played unless a recipe says otherwise: `plan` the whole episode,
             or `act` and search again.
+        about: what results must name beside the id, such as the data they were made on.
     """
 
     id: str
@@ -253,6 +254,7 @@ class EnvSpec:
     actions: ActionForms = "finite"
     instant: bool = True
     mode: Literal["plan", "act"] = "plan"
+    about: str = ""
 
 
 def path_text(actions: Sequence[str]) -> str:

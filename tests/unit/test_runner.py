@@ -378,10 +378,18 @@ def test_impossible_settings_are_refused():
         asyncio.run(run(setup, [], concurrency=0))
 
 
+class Wooden(Letters):
+    @property
+    def spec(self):
+        return replace(super().spec, about="made of wood")
+
+
 def test_the_setting_says_what_search_saw():
     assert a_setup().setting == "plan, reward visible (retries allowed), can go back"
     hidden = a_setup(reward_visible=False, mode="act")
     assert hidden.setting == "act, reward hidden, can go back"
+    named = replace(hidden, env=Wooden())
+    assert named.setting == "act, reward hidden, can go back, made of wood"
 
 
 def test_no_more_tasks_at_a_time_than_allowed():

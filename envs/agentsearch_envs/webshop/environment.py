@@ -100,7 +100,8 @@ class WebShop:
     @property
     def spec(self) -> EnvSpec:
         """Version 1; a shop cannot take a purchase back, but until then one can go back."""
-        return EnvSpec("webshop", "1", self.max_steps, True, "template", True, "act")
+        about = f"{self.shop.catalogue.name}, {self.goals} goals, nouns by {self.tagger}"
+        return EnvSpec("webshop", "1", self.max_steps, True, "template", True, "act", about)
 
     @property
     def verifier(self) -> WebShopVerifier:

@@ -13,13 +13,9 @@ from __future__ import annotations
 
 import argparse
 import copy
-import gc
 import json
 import random
-import statistics
-import time
-import tracemalloc
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
@@ -28,6 +24,7 @@ from typing import Any
 
 from minigrid.minigrid_env import MiniGridEnv
 from record import Record
+from timing import kept, race, ratios
 
 from agentsearch_envs import babyai_levels as levels
 from agentsearch_envs import babyai_world as w
@@ -135,36 +132,6 @@ def visited(plays: Plays) -> list[list[w.State]]:
 # -- the rows --------------------------------------------------------------------------
 
 
-def race(runs: dict[str, Callable[[], int]], repeats: int) -> dict[str, dict[str, Any]]:
-    """Time everybody once, then everybody again, so that noise falls on all alike."""
-    taken: dict[str, list[tuple[int, float, float]]] = {name: [] for name in runs}
-    for _ in range(repeats):
-        for name, run in runs.items():
-            gc.collect()
-            wall, cpu = time.perf_counter(), time.process_time()
-            count = run()
-            taken[name].append((count, time.perf_counter() - wall, time.process_time() - cpu))
-    return {name: _medians(each) for name, each in taken.items()}
-
-
-def _medians(taken: Sequence[tuple[int, float, float]]) -> dict[str, Any]:
-    [count] = {count for count, _, _ in taken}
-    wall = statistics.median(wall for _, wall, _ in taken)
-    cpu = statistics.median(cpu for _, _, cpu in taken)
-    return {
-        "count": count,
-        "seconds": round(wall, 4),
-        "seconds_cpu": round(cpu, 4),
-        "per_second": round(count / wall),
-        "per_second_cpu": round(count / cpu),
-    }
-
-
-def _ratio(figures: dict[str, dict[str, Any]]) -> dict[str, float]:
-    first, second = figures["ours"], figures["minigrid"]
-    return {how: round(first[how] / second[how], 2) for how in ("per_second", "per_second_cpu")}
-
-
 def steps(plays: Plays, repeats: int) -> dict[str, Any]:
     """Steps per second along episodes."""
     figures = race({"ours": ours(plays), "minigrid": mutable(plays)}, repeats)
@@ -173,7 +140,7 @@ def steps(plays: Plays, repeats: int) -> dict[str, Any]:
         "target": {"per_second": 8_000},
         "met": figures["ours"]["per_second"] >= 8_000,
         **figures,
-        "ours_over_minigrid": _ratio(figures),
+        "ours_over_minigrid": ratios(figures["ours"], figures["minigrid"]),
     }
 
 
@@ -185,7 +152,7 @@ def going_back(plays: Plays, copies: int, repeats: int) -> dict[str, Any]:
         "what": "one step from an old state: ours from the value, with text; minigrid from a "
         "deepcopy of its simulator",
         **figures,
-        "ours_over_minigrid": _ratio(figures),
+        "ours_over_minigrid": ratios(figures["ours"], figures["minigrid"]),
     }
 
 
@@ -194,8 +161,8 @@ def memory(plays: Plays, copies: int) -> dict[str, Any]:
     for recipe in plays.recipes:
         levels.start(recipe)  # worlds are made before, and shared by their states
     simulator = plays.recipes[0].simulator()
-    state_bytes = _kept(lambda: visited(plays)) / len(plays)
-    copy_bytes = _kept(lambda: [copy.deepcopy(simulator) for _ in range(copies)]) / copies
+    state_bytes = kept(lambda: visited(plays)) / len(plays)
+    copy_bytes = kept(lambda: [copy.deepcopy(simulator) for _ in range(copies)]) / copies
     return {
         "what": "memory that kept states allocate; worlds are shared by their states",
         "ours": {
@@ -210,18 +177,6 @@ def memory(plays: Plays, copies: int) -> dict[str, Any]:
         },
         "ours_over_minigrid": round(copy_bytes / state_bytes, 1),
     }
-
-
-def _kept(make: Callable[[], Any]) -> int:
-    """Bytes allocated by what `make` returns."""
-    gc.collect()
-    tracemalloc.start()
-    made = make()
-    gc.collect()
-    used = tracemalloc.get_traced_memory()[0]
-    tracemalloc.stop()
-    del made
-    return used
 
 
 def worlds(count: int, repeats: int) -> dict[str, Any]:

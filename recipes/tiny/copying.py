@@ -40,8 +40,10 @@ STAGES = (
 """Most tokens that are repeated, and most others before and between."""
 LEARNT = 1.2
 """Nats; a running mean of the loss below it ends a stage."""
-SEQUENCES, RATE, WARMUP = 128, 2e-3, 30
-REHEARSED, REHEARSED_EVERY = 8, 3
+SEQUENCES, WARMUP = 128, 30
+RATE, RATE_WITH_GAPS = 2e-3, 1e-3
+"""Of learning. With gaps the higher one, or more rehearsal, takes several times as long."""
+REHEARSED, REHEARSED_EVERY = 8, 10
 SPECIAL = 3
 """Tokens at the beginning of the vocabulary that are no text."""
 
@@ -86,7 +88,7 @@ def teach(settings: Settings, minutes: float) -> Iterator[dict[str, float]]:
         while mean > LEARNT and time.monotonic() - started < 60 * minutes:
             rng = random.Random(f"{settings.seed}/copying/{step}")
             for group in optimizer.param_groups:
-                group["lr"] = RATE * min(1.0, (step + 1) / WARMUP)
+                group["lr"] = (RATE_WITH_GAPS if gap else RATE) * min(1.0, (step + 1) / WARMUP)
             gaps = rng.randint(0, gap), rng.randint(0, gap)
             with torch.autocast("cpu", torch.bfloat16):
                 loss = repetition_loss(learner.model, rng.randint(min(3, longest), longest), gaps)

@@ -35,7 +35,7 @@ from timing import kept, race, ratios
 from agentsearch.types import Context, Turn
 from agentsearch_envs.webshop import WebShop, fuzzy, words
 from agentsearch_envs.webshop import shop as s
-from agentsearch_envs.webshop.environment import prompt
+from agentsearch_envs.webshop.goals import prompt
 from agentsearch_envs.webshop.shop import State
 
 DATA = Path(__file__).parents[2] / "shared" / "data" / "webshop"

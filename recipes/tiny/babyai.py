@@ -10,7 +10,6 @@ power of the bot's remaining steps, told by the shares of its three words.
 
 from __future__ import annotations
 
-import argparse
 import gzip
 import json
 import multiprocessing
@@ -26,13 +25,12 @@ from agentsearch.types import Context, Message, Turn
 from agentsearch_envs import babyai_levels as levels
 from agentsearch_envs import babyai_world as w
 from agentsearch_envs.babyai_text import KINDS, SEEDS, prompt
-from recipes.tiny.demonstration import Demonstration, answered
-from recipes.tiny.settings import PROFILE, Settings, load
+from recipes.tiny.demonstration import Demonstration, answered, judgement, play_splits
+from recipes.tiny.settings import Settings
 
 HISTORY = 1
 """Most past turns shown; half of the chats show none, so that either serves."""
 PROMPTS, BARE = Prompts(history=HISTORY), Prompts(history=0)
-WORDS = ("sure", "likely", "impossible")
 LEVEL = "MixedTrainLocal"
 FORWARD_WEIGHTS = (1, 1, 3, 1, 1, 1)
 """Of random actions, as in the recorded random episodes of the original."""
@@ -170,9 +168,7 @@ def judge(episode: Episode, rng: random.Random, discount: float) -> Demonstratio
     """How near success is, in three words whose expected worth is the discounted distance."""
     step = rng.randrange(episode.settled, len(episode.actions))
     worth = discount ** (len(episode.actions) - step)
-    high, low = (WORDS[0], WORDS[1]) if worth > 0.5 else (WORDS[1], WORDS[2])
-    share = 2 * worth - 1 if worth > 0.5 else 2 * worth
-    word = high if rng.random() < share else low
+    word = judgement(worth, rng)
     return answered(
         "judge", episode.seed, _prompts(rng).judge_messages(episode.context(step)), word
     )
@@ -232,17 +228,5 @@ def _cumulative(played: tuple[Episode, ...]) -> list[int]:
     return sums
 
 
-def main() -> None:
-    """Play the episodes of train and dev."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--profile", default=PROFILE)
-    parser.add_argument("--processes", type=int, default=2)
-    arguments = parser.parse_args()
-    settings = load(arguments.profile)
-    settings.build.mkdir(parents=True, exist_ok=True)
-    for split in ("train", "dev"):
-        print(f"{split}: {record(settings, split, arguments.processes)} episodes", flush=True)
-
-
 if __name__ == "__main__":
-    main()
+    play_splits(__doc__, record)

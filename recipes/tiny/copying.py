@@ -18,6 +18,7 @@ import math
 import random
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 
 import torch
 from torch import nn
@@ -109,7 +110,7 @@ def teach(settings: Settings, minutes: float) -> Iterator[dict[str, float]]:
 
 def rehearsal(settings: Settings, encoder: Encoder, rng: random.Random) -> list[list[Example]]:
     """A few demonstrations of the earlier environments."""
-    made = demonstrations(settings, REHEARSED, rng, webshop_pages=0)
+    made = demonstrations(replace(settings, webshop_pages=0), REHEARSED, rng)
     examples = (list(map(encoder.example, each)) for each in made.values())
     return [group for each in examples for group in in_groups(each)]
 

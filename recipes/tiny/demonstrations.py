@@ -79,12 +79,10 @@ def demonstrations(
     rng: random.Random,
     split: str = "train",
     step: int = 0,
-    webshop_pages: int | None = None,
 ) -> dict[str, list[Demonstration]]:
     """`count` demonstrations by environment, in their shares, and WebShop's beside them."""
     of_babyai = round(settings.babyai_share * count)
     of_webshop = round(settings.webshop_pages * count / settings.batch_size)
-    of_webshop = of_webshop if webshop_pages is None else webshop_pages
     makers = {
         "game24": (game24, count - of_babyai),
         "babyai": (babyai, of_babyai),

@@ -21,7 +21,8 @@ from agentsearch.types import Context, Turn
 from agentsearch_envs import babyai_levels as levels
 from agentsearch_envs import babyai_world as w
 from agentsearch_envs.babyai_text import KINDS, LEVELS, NUMBERS, SEEDS, BabyAIText, prompt
-from recipes.tiny.babyai import FORWARD_WEIGHTS, HISTORY, LONGEST_PLAN, PROMPTS, WORDS
+from recipes.tiny.babyai import FORWARD_WEIGHTS, HISTORY, LONGEST_PLAN, PROMPTS
+from recipes.tiny.demonstration import WORDS, WORTHS
 from recipes.tiny.generate import Chat, ChatModel
 from recipes.tiny.settings import Settings
 
@@ -36,8 +37,6 @@ MOST_WANDERED = 20
 BOT_SHARE = 0.7
 """Of the actions that lead to a questioned state; the others are random."""
 PLAN_TOKENS, ANSWER_TOKENS = 40, 4
-WORTHS = (1.0, 0.5, 0.0)
-"""Of `WORDS`, as value `votes` has them."""
 ENV = BabyAIText()
 
 

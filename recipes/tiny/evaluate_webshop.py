@@ -22,19 +22,19 @@ import torch
 from agentsearch.types import Context, Turn
 from agentsearch_envs.webshop import rules
 from agentsearch_envs.webshop import shop as s
-from agentsearch_envs.webshop.environment import WebShop, prompt
+from agentsearch_envs.webshop.environment import WebShop
+from agentsearch_envs.webshop.goals import prompt
 from agentsearch_envs.webshop.shop import State
+from recipes.tiny.demonstration import WORDS, WORTHS
 from recipes.tiny.generate import Chat, ChatModel
 from recipes.tiny.settings import Settings
-from recipes.tiny.webshop import KINDS, MOST_STEPS, PROMPTS, WORDS, Shopper, good_query, slip
+from recipes.tiny.webshop import KINDS, MOST_STEPS, PROMPTS, Shopper, good_query, slip
 
 SEED = 24
 """Of the questions; every model is asked the same."""
 GOALS, SAMPLED_GOALS, QUESTIONS = 60, 20, 30
 """At most, of each split and kind of goal."""
 ACTION_TOKENS, PLAN_TOKENS, ANSWER_TOKENS = 32, 96, 4
-WORTHS = (1.0, 0.5, 0.0)
-"""Of `WORDS`, as value `votes` has them."""
 ENVS: Mapping[str, WebShop] = {kind: WebShop(goals=kind) for kind in KINDS}  # type: ignore[arg-type]
 
 

@@ -12,7 +12,6 @@ one can buy from the page that is open, told by the shares of its three words.
 
 from __future__ import annotations
 
-import argparse
 import gzip
 import json
 import multiprocessing
@@ -28,14 +27,14 @@ from agentsearch.policies.prompts import Prompts
 from agentsearch.types import Context
 from agentsearch_envs.webshop import pages
 from agentsearch_envs.webshop import shop as s
-from agentsearch_envs.webshop.environment import WebShop, prompt
+from agentsearch_envs.webshop.environment import WebShop
+from agentsearch_envs.webshop.goals import prompt
 from agentsearch_envs.webshop.reward import best_options, reward
 from agentsearch_envs.webshop.shop import Shop, State
-from recipes.tiny.demonstration import Demonstration, answered
-from recipes.tiny.settings import PROFILE, Settings, load
+from recipes.tiny.demonstration import Demonstration, answered, judgement, play_splits
+from recipes.tiny.settings import Settings
 
 PROMPTS = Prompts(history=0)
-WORDS = ("sure", "likely", "impossible")
 CATALOGUES = {"train": range(1, 13), "dev": range(13, 14)}
 """Seeds of the catalogues; the one that is played by default has seed 0."""
 WRONG_PRODUCT, WRONG_OPTION, READS, POOR_QUERY = 0.3, 0.1, 0.08, 0.12
@@ -281,9 +280,7 @@ def propose(episode: Episode, step: int, rng: random.Random) -> Demonstration:
 def judge(episode: Episode, step: int, rng: random.Random) -> Demonstration:
     """How well one can buy from here, in three words whose expected worth tells it."""
     worth = episode.worth[step]
-    high, low = (WORDS[0], WORDS[1]) if worth > 0.5 else (WORDS[1], WORDS[2])
-    share = 2 * worth - 1 if worth > 0.5 else 2 * worth
-    word = high if rng.random() < share else low
+    word = judgement(worth, rng)
     messages = PROMPTS.judge_messages(episode.context(step))
     return answered("judge", (episode.instruction, step), messages, word)
 
@@ -338,17 +335,5 @@ def demonstrations(
                     yield made
 
 
-def main() -> None:
-    """Play the episodes of train and dev."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--profile", default=PROFILE)
-    parser.add_argument("--processes", type=int, default=2)
-    arguments = parser.parse_args()
-    settings = load(arguments.profile)
-    settings.build.mkdir(parents=True, exist_ok=True)
-    for split in ("train", "dev"):
-        print(f"{split}: {record(settings, split, arguments.processes)} episodes", flush=True)
-
-
 if __name__ == "__main__":
-    main()
+    play_splits(__doc__, record)

@@ -20,6 +20,7 @@ from agentsearch_envs import babyai_world as w  # noqa: E402
 from agentsearch_envs.babyai_text import KINDS, SEEDS, SIZES  # noqa: E402
 from recipes.tiny import babyai, demonstrations, evaluate_babyai, game24  # noqa: E402
 from recipes.tiny.card_tables import babyai_role_table, babyai_table  # noqa: E402
+from recipes.tiny.demonstration import WORDS  # noqa: E402
 from recipes.tiny.evaluate_babyai import Outcome, Policy, Walk, start, succeeds  # noqa: E402
 from recipes.tiny.generate import ChatModel  # noqa: E402
 from recipes.tiny.model import Learner, common_prefix, new_model  # noqa: E402
@@ -138,7 +139,7 @@ def test_the_bot_acts_so_in_a_world_played_again(played):
 
 
 def test_judged_worth_is_on_average_the_discounted_distance(played):
-    worth = dict(zip(babyai.WORDS, (1.0, 0.5, 0.0), strict=True))
+    worth = dict(zip(WORDS, (1.0, 0.5, 0.0), strict=True))
     longest = max(played, key=lambda episode: len(episode.actions) - episode.settled)
     rng, discount = random.Random(1), 0.9
     for steps in (1, 4, len(longest.actions) - longest.settled):

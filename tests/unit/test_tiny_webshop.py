@@ -21,11 +21,12 @@ from agentsearch_envs.webshop.shop import State  # noqa: E402
 from recipes.tiny import demonstrations, webshop  # noqa: E402
 from recipes.tiny import evaluate_webshop as ev  # noqa: E402
 from recipes.tiny.card import card  # noqa: E402
+from recipes.tiny.demonstration import WORDS  # noqa: E402
 from recipes.tiny.evaluate import compare  # noqa: E402
 from recipes.tiny.evaluate_webshop import Policy, Visit, starts  # noqa: E402
 from recipes.tiny.model import common_prefix  # noqa: E402
 from recipes.tiny.settings import load  # noqa: E402
-from recipes.tiny.webshop import CATALOGUES, KINDS, PROMPTS, WORDS, Shopper  # noqa: E402
+from recipes.tiny.webshop import CATALOGUES, KINDS, PROMPTS, Shopper  # noqa: E402
 from tests.chats import agree_with_the_template  # noqa: E402
 
 MODELS = Path(__file__).parents[2] / "agentsearch" / "_models"

@@ -32,14 +32,14 @@ from agentsearch.types import Context, EnvSpec, Step, Task, Trajectory, Verdict
 from agentsearch_envs.webshop import goals as g
 from agentsearch_envs.webshop import nouns, pages, ranking, rules
 from agentsearch_envs.webshop import shop as s
-from agentsearch_envs.webshop.catalogue import Product
+from agentsearch_envs.webshop.catalogue import Catalogue, Product
 from agentsearch_envs.webshop.files import check, colours, load
 from agentsearch_envs.webshop.generated import generated
+from agentsearch_envs.webshop.goals import instruction, prompt
 from agentsearch_envs.webshop.reward import COLOURS, best_options
 from agentsearch_envs.webshop.shop import Shop, State
 
 Goals = Literal["synthetic", "human"]
-INSTRUCTION, ACTIONS = "Shop for: ", "Actions: search[words], click[label]"
 THOUGHT = "OK."
 
 
@@ -97,7 +97,7 @@ class WebShop:
         """Catalogue, search engine and goals: loaded once per process, shared by all states."""
         return open_shop(self)
 
-    @property
+    @cached_property
     def spec(self) -> EnvSpec:
         """Version 1; a shop cannot take a purchase back, but until then one can go back."""
         about = f"{self.shop.catalogue.name}, {self.goals} goals, nouns by {self.tagger}"
@@ -212,27 +212,16 @@ class WebShop:
         return {"options": rules.with_options, "plain": rules.plain}
 
 
-def prompt(wanted: str) -> str:
-    """A task in words."""
-    return f"{INSTRUCTION}{wanted}\n{ACTIONS}"
-
-
-def instruction(prompt: str) -> str:
-    """What a task's prompt asks for."""
-    return prompt.removeprefix(INSTRUCTION).removesuffix(f"\n{ACTIONS}")
-
-
 # Loading
 
 
 def open_shop(env: WebShop) -> Shop:
-    """The shop of an environment's settings, shared where they are the same.
+    """The shop of an environment's settings; products and index are shared where they can be.
 
     Raises:
         ConfigError: files that are missing or broken, or no goals.
     """
-    wanted = (env.data, env.products, env.catalogue_seed)
-    catalogue, index, words = _catalogue(*wanted)
+    catalogue, index, words = _catalogue(env.data, env.products, env.catalogue_seed)
     rng = random.Random(env.price_seed)
     prices = g.draw_prices(catalogue.products, rng)
     make = g.synthetic_goals if env.goals == "synthetic" else g.human_goals
@@ -257,7 +246,7 @@ def open_shop(env: WebShop) -> Shop:
 @lru_cache(maxsize=8)
 def _catalogue(
     data: str | None, products: int | None, seed: int
-) -> tuple[Any, ranking.Index, tuple[str, ...]]:
+) -> tuple[Catalogue, ranking.Index, tuple[str, ...]]:
     if data is None:
         catalogue, words = generated(seed, products or 1000), COLOURS
     else:

@@ -21,6 +21,7 @@ NEXT_LIMITS = 4
 """How many limits above a product's price are drawn from."""
 NO_LIMIT = 1_000_000.0
 ORDER_SEED = 233
+INSTRUCTION, ACTIONS = "Shop for: ", "Actions: search[words], click[label]"
 SPLITS = {"train": slice(1500, None), "dev": slice(500, 1500), "test": slice(500)}
 """Places of each split in the shuffled order."""
 
@@ -119,6 +120,16 @@ def in_order(goals: Sequence[Goal]) -> tuple[Goal, ...]:
 def split_places(split: str, count: int) -> range:
     """The places of a split in the order of `count` goals; few goals leave splits empty."""
     return range(count)[SPLITS[split]]
+
+
+def prompt(wanted: str) -> str:
+    """A goal's instruction as the words of a task."""
+    return f"{INSTRUCTION}{wanted}\n{ACTIONS}"
+
+
+def instruction(prompt: str) -> str:
+    """What a task's prompt asks for."""
+    return prompt.removeprefix(INSTRUCTION).removesuffix(f"\n{ACTIONS}")
 
 
 def _goal(

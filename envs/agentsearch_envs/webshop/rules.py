@@ -13,6 +13,7 @@ from collections.abc import Collection, Iterable, Sequence
 
 from agentsearch.types import Context
 from agentsearch_envs.webshop import shop as s
+from agentsearch_envs.webshop.goals import instruction
 
 PRODUCT = re.compile(r"B[0-9A-Z]{9}|[0-9]{9}[0-9X]")
 MARKED = re.compile(r"\s*\[(?:clicked )?button\] (.*?) \[(?:clicked )?button_\]")
@@ -26,7 +27,7 @@ def plain(context: Context, rng: random.Random) -> str:
 
 def with_options(context: Context, rng: random.Random) -> str:
     """Search, open, choose, buy."""
-    wanted = instruction(context)
+    wanted = asked(context)
     picks = (best(values, wanted) for values in option_groups(context))
     return act(context, [pick for pick in picks if pick is not None])
 
@@ -35,7 +36,7 @@ def act(context: Context, choices: Iterable[str]) -> str:
     """The next action; `choices` are the options to click before buying."""
     clicks = context.legal_actions
     if clicks is None:
-        return s.search_for(instruction(context))
+        return s.search_for(asked(context))
     if f"click[{s.BUY}]" in clicks:
         done = clicked(context)
         return next((f"click[{c}]" for c in choices if c not in done), f"click[{s.BUY}]")
@@ -43,9 +44,9 @@ def act(context: Context, choices: Iterable[str]) -> str:
     return first or (f"click[{s.PREV}]" if f"click[{s.PREV}]" in clicks else f"click[{s.BACK}]")
 
 
-def instruction(context: Context) -> str:
-    """What is asked for: the first line of the prompt without its heading."""
-    return context.prompt.partition("\n")[0].removeprefix("Shop for: ")
+def asked(context: Context) -> str:
+    """The first line of what is asked for."""
+    return instruction(context.prompt).partition("\n")[0]
 
 
 def clicked(context: Context) -> set[str]:

@@ -19,7 +19,7 @@ from agentsearch.protocols import Environment, Oracle
 from agentsearch.types import Context, Step, Task, Trajectory, Turn, Verdict
 from agentsearch_envs.webshop import WebShop, environment, pages
 from agentsearch_envs.webshop import shop as s
-from agentsearch_envs.webshop.environment import instruction, prompt
+from agentsearch_envs.webshop.goals import instruction, prompt
 from agentsearch_envs.webshop.shop import State
 from tests.small_shop import LAMP, MARKUP, ODD, SHIRT, TEA, SmallWebShop
 

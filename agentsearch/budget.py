@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Protocol
 
 from agentsearch.errors import BudgetExhausted, CannotScore, ConfigError, EngineError, boundary
+from agentsearch.journal import Attempt, Question, completions_from, completions_json
 from agentsearch.types import Completion, Message, Request
 
 WITHOUT_LIMIT = 1_000_000
@@ -122,9 +123,12 @@ class Budget:
             cut short leaves enough to go on. `free_reserve` gives it to the search, which
             `Problem` does as soon as the tree itself holds an ending or that many actions.
         replies: what engines answered to a search of the same task, used before asking.
+        attempt: whose clock tells the seconds.
     """
 
     __slots__ = (
+        "_attempt",
+        "_from",
         "calls_limit",
         "finishing_steps",
         "iterations",
@@ -133,13 +137,16 @@ class Budget:
         "replies",
         "reserved_calls",
         "reserved_tokens",
-        "started",
         "tokens_limit",
         "usage",
     )
 
     def __init__(
-        self, limits: Limits, finishing_steps: int = 0, replies: Replies | None = None
+        self,
+        limits: Limits,
+        finishing_steps: int = 0,
+        replies: Replies | None = None,
+        attempt: Attempt | None = None,
     ) -> None:
         self.limits = limits
         self.finishing_steps = finishing_steps
@@ -150,7 +157,8 @@ class Budget:
         self.out_of_iterations = False  # whether one more was asked for than there are
         self.reserved_calls = 0
         self.reserved_tokens = 0
-        self.started = time.perf_counter()
+        self._attempt = attempt or Attempt("")
+        self._from = self._attempt.seconds
 
     def __iter__(self) -> Iterator[int]:
         limit = self.limits.finite_iterations
@@ -162,7 +170,7 @@ class Budget:
     @property
     def seconds(self) -> float:
         """Wall time since the budget was made."""
-        return time.perf_counter() - self.started
+        return self._attempt.seconds - self._from
 
     def free_reserve(self) -> None:
         """Spend what was kept back for finishing, too."""
@@ -303,13 +311,31 @@ def _question(engine: object, request: Request) -> _Question:
 
 
 class Account:
-    """Charges one reply to a budget and keeps what that reply cost on its own."""
+    """Charges one reply to a budget and keeps what that reply cost on its own.
 
-    __slots__ = ("budget", "usage")
+    Args:
+        budget: what is charged.
+        attempt, node, role, draw: what the reply is about, for the journal.
+    """
 
-    def __init__(self, budget: Budget) -> None:
+    __slots__ = ("_about", "_attempt", "budget", "usage")
+
+    def __init__(
+        self,
+        budget: Budget,
+        attempt: Attempt | None = None,
+        node: int = 0,
+        role: str = "",
+        draw: int = 0,
+    ) -> None:
         self.budget = budget
         self.usage = Usage()
+        self._attempt = attempt
+        self._about = node, role, draw
+
+    def question(self, asked: object) -> Question | None:
+        """The journal's place for the next thing asked; None where there is no journal."""
+        return None if self._attempt is None else self._attempt.question(*self._about, asked)
 
     def charge_calls(self, calls: int) -> None:
         """Count calls of a policy or model that has no engine."""
@@ -368,13 +394,22 @@ class Metered:
             raise EngineError(
                 "The request carries no account to charge; pass account=context.account."
             )
+        question = account.question(request)
+        known = None if question is None else question.find()
         budget = account.budget
+        if known is not None:
+            return self._answered(known, request, account)
         cost = self._most(request, budget)
-        granted = budget.reserve(1 if request.choices else request.n, *cost)
+        try:
+            granted = budget.reserve(1 if request.choices else request.n, *cost)
+        except BudgetExhausted as spent:
+            if question is not None:  # so that a resumed search stops here, too
+                await question.keep({"exhausted": [spent.kind, spent.used, spent.limit]})
+            raise
         try:
             if not request.choices and granted < request.n:
                 request = replace(request, n=granted)
-            completions = await self._answer(request, budget.replies)
+            completions = await self._answer(request, budget.replies, question, granted)
             account.charge(completions, granted)
         finally:
             budget.release(granted, *cost)
@@ -394,14 +429,32 @@ class Metered:
         """Close the engine below."""
         await self.engine.close()
 
-    async def _answer(self, request: Request, replies: Replies | None) -> list[Completion]:
-        if replies is None:
-            return await self._send(request)
-        completions = replies.find(self.engine, request)
-        if completions is None:
-            asked = time.perf_counter()
-            completions = await self._send(request)
+    async def _answer(
+        self, request: Request, replies: Replies | None, question: Question | None, granted: int
+    ) -> list[Completion]:
+        """From another search of the task, else from the engine, and then recorded."""
+        completions = None if replies is None else replies.find(self.engine, request)
+        if completions is not None:
+            return completions
+        asked = time.perf_counter()
+        completions = await self._send(request)
+        if question is not None:
+            await question.keep({"calls": granted, **completions_json(completions)})
+        if replies is not None:
             replies.keep(self.engine, request, completions, time.perf_counter() - asked)
+        return completions
+
+    def _answered(
+        self, known: dict[str, Any], request: Request, account: Account
+    ) -> list[Completion]:
+        """What an earlier process was answered, charged as it was then."""
+        if "exhausted" in known:
+            raise BudgetExhausted(*known["exhausted"])
+        completions, calls = completions_from(known), known["calls"]
+        if account.budget.replies is not None:
+            granted = request if request.choices else replace(request, n=calls)
+            account.budget.replies.keep(self.engine, granted, completions, 0.0)
+        account.charge(completions, calls)
         return completions
 
     async def _send(self, request: Request) -> list[Completion]:

@@ -15,7 +15,9 @@ import math
 import platform
 import re
 import shutil
+import signal
 import subprocess
+import threading
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -43,6 +45,7 @@ class Plan:
 
     Attributes:
         named: whether the user chose the run's name, rather than a file or the clock.
+        resumes: the folder of the run that this goes on with.
     """
 
     recipe: config.Recipe
@@ -50,6 +53,7 @@ class Plan:
     tasks: list[Task]
     builder: config.Builder
     named: bool = False
+    resumes: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -138,6 +142,41 @@ def prepare(recipe: str | Path | Mapping[str, Any], overrides: Sequence[str] = (
     return Plan(checked, setup, tasks, builder, named)
 
 
+def prepare_resumed(
+    name: str, runs_dir: str | Path = "runs", overrides: Sequence[str] = ()
+) -> Plan:
+    """Go on with a run, by its name or folder.
+
+    Args:
+        name: of the run.
+        runs_dir: where its folder is looked for.
+        overrides: `concurrency=N`; nothing else may differ.
+
+    Raises:
+        ConfigError: something else is overridden, or the models are not those of the run.
+        DataError: there is no such run.
+    """
+    from agentsearch.data.runs import Run
+
+    for each in overrides:
+        if each.partition("=")[0].strip() != "concurrency":
+            raise ConfigError(
+                f"{each}: a resumed run keeps its recipe; only concurrency can be set. "
+                "Begin a new run for another recipe."
+            )
+    path = Path(runs_dir) / name
+    found = Run(path if path.is_dir() else name)
+    plan = prepare(found.path / "config.yaml", overrides)
+    before = found.config.get(config.MADE_WITH, {}).get("models", [])
+    if sorted(before) != sorted(plan.builder.models):
+        raise ConfigError(
+            f"{found.path}: was made with {', '.join(before) or 'no model'}, but its recipe now "
+            f"gives {', '.join(plan.builder.models) or 'none'}; name the old model in its "
+            "config.yaml, or begin a new run."
+        )
+    return dataclasses.replace(plan, resumes=found.path)
+
+
 def carry_out(
     plan: Plan, runs_dir: str | Path = "runs", on_event: Event | None = None
 ) -> SearchReport:
@@ -145,13 +184,14 @@ def carry_out(
     report = SearchReport(plan)
     try:
         asyncio.run(_carry_out(report, Path(runs_dir), on_event))
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, asyncio.CancelledError):
         raise Interrupted(report) from None
     return report
 
 
 async def _carry_out(report: SearchReport, runs_dir: Path, on_event: Event | None) -> None:
     plan = report.plan
+    end_on_sigterm()
 
     def keep(event: str, task: Task, result: Result | None) -> None:
         if result is not None:
@@ -159,6 +199,7 @@ async def _carry_out(report: SearchReport, runs_dir: Path, on_event: Event | Non
         if on_event is not None:
             on_event(event, task, result)
 
+    folder: RunFolder | None = None
     try:
         await preflight(plan.builder.engines)
         recipe, setup = await config.settle(plan.recipe, plan.setup)
@@ -166,16 +207,33 @@ async def _carry_out(report: SearchReport, runs_dir: Path, on_event: Event | Non
         folder = open_folder(plan, runs_dir)
         report.folder, started = folder.path, time.perf_counter()
         with folder.closing(lambda: sum_up(report, time.perf_counter() - started)):
-            await run(
-                plan.setup, plan.tasks, folder, concurrency=plan.recipe.concurrency, on_event=keep
-            )
-    except Exception:
-        if report.folder is not None and not report.results:
-            shutil.rmtree(report.folder)  # made above, and nothing came of it
+            tasks = {task.id: task for task in plan.tasks}
+            for result in folder.finished:
+                keep("finished", tasks.pop(result.task_id), result)
+            left = list(tasks.values())
+            await run(plan.setup, left, folder, concurrency=recipe.concurrency, on_event=keep)
+    except Exception as error:
+        if folder is not None and not (report.results or folder.journal.kept or plan.resumes):
+            shutil.rmtree(folder.path)  # made above, and nothing came of it
             report.folder = None
+        elif folder is not None:
+            error.add_note(f"What was done is kept. {go_on(report)}")
         raise
     finally:
         await plan.builder.close()
+
+
+def end_on_sigterm() -> None:
+    """Let SIGTERM end the running task as Ctrl-C does; only a main thread hears signals."""
+    running = asyncio.current_task()
+    if running is not None and threading.current_thread() is threading.main_thread():
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, running.cancel)
+
+
+def go_on(report: SearchReport) -> str:
+    """How to finish a run that was ended."""
+    assert report.folder is not None
+    return f"Go on with: agentsearch search --resume {report.folder}"
 
 
 def sum_up(report: SearchReport, seconds: float) -> dict[str, Any]:
@@ -209,9 +267,12 @@ async def preflight(engines: Sequence[Metered]) -> None:
 def open_folder(plan: Plan, runs_dir: Path) -> RunFolder:
     """Make the run folder under a name that is free and write its config.yaml.
 
-    A name that the user chose must be free; any other is counted on until it is.
+    A name that the user chose must be free; any other is counted on until it is. A run that
+    is resumed has its folder.
     """
     recipe = plan.recipe
+    if plan.resumes is not None:
+        return RunFolder(plan.resumes, None)
     name = recipe.run or default_name(recipe)
     while True:
         path = runs_dir / name

@@ -18,6 +18,7 @@ from typing import Any, TypeVar, cast
 
 from agentsearch.budget import Account, Budget, Metered, Usage
 from agentsearch.errors import BudgetExhausted, EnvError, ModelError, PolicyError, boundary
+from agentsearch.journal import Attempt
 from agentsearch.protocols import (
     Environment,
     NodePolicy,
@@ -26,7 +27,7 @@ from agentsearch.protocols import (
     ValueModel,
 )
 from agentsearch.seeds import derive_seed
-from agentsearch.tree import Node, Tree
+from agentsearch.tree import Node, Tree, proposals_from, proposals_json
 from agentsearch.types import Context, Cycles, Proposal, ProposeMode, Step, Task, Turn
 
 T = TypeVar("T")
@@ -81,6 +82,7 @@ class Problem:
         merge: whether equal actions at a node become one child with a count.
         cycles: whether `expand` and `step` drop a child whose `env.key` is that of a node on
             the path to it, see `Cycles`. What is sampled is kept.
+        attempt: where replies are recorded, and found again after a crash.
     """
 
     def __init__(
@@ -96,6 +98,7 @@ class Problem:
         reward_visible: bool = False,
         merge: bool = True,
         cycles: Cycles = "keep",
+        attempt: Attempt | None = None,
     ) -> None:
         self.task = task
         self.budget = budget
@@ -119,6 +122,7 @@ class Problem:
         self._policy_unmetered = _unmetered(policy)
         self._value_unmetered = _unmetered(value)
         self._answer = getattr(env, "answer", None)
+        self._attempt = attempt
 
     def context(self, node: Node, account: Account | None = None) -> Context:
         """What a policy or value model may know at `node`."""
@@ -176,7 +180,7 @@ class Problem:
         Raises:
             BudgetExhausted: not even one sample is affordable.
         """
-        account = Account(self.budget)
+        account = Account(self.budget, self._attempt, node.id, mode, node.draws)
         seed = derive_seed(self._seed, self.task.id, node.id, mode, node.draws)
         node.draws += n
         with boundary(PolicyError, "propose"):
@@ -261,7 +265,7 @@ class Problem:
         if node.terminated and node.parent is not None:
             node.value = await self.value(node.parent)
             return node.value
-        account = Account(self.budget)
+        account = Account(self.budget, self._attempt, node.id, "value", node.draws)
         seed = derive_seed(self._seed, self.task.id, node.id, "value", 0)
         with boundary(ModelError, "value"):
             value = await self._ask_value(node, seed, account)
@@ -332,10 +336,17 @@ class Problem:
 
         Unless a policy it wraps has paid already.
         """
+        question = account.question((n, seed, mode))
+        known = None if question is None else question.find()
+        if known is not None:
+            account.charge_calls(known["calls"])
+            return proposals_from(known)
         granted = self.budget.reserve(n)
         try:
             proposals = await self._ask_policy(node, granted, seed, mode, account)
             if not account.usage.calls:
+                if question is not None:
+                    await question.keep({"calls": granted, **proposals_json(proposals)})
                 account.charge_calls(granted)
         finally:
             self.budget.release(granted)
@@ -344,10 +355,17 @@ class Problem:
     async def _ask_value(self, node: Node, seed: int, account: Account) -> float:
         if not self._value_unmetered:
             return await self._ask_model(node, seed, account)
+        question = account.question(seed)
+        known = None if question is None else question.find()
+        if known is not None:
+            account.charge_calls(1)
+            return known
         self.budget.reserve(1)
         try:
             value = await self._ask_model(node, seed, account)
             if not account.usage.calls:
+                if question is not None:
+                    await question.keep(value)
                 account.charge_calls(1)
         finally:
             self.budget.release(1)

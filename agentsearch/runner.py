@@ -1,9 +1,13 @@
 """Many problems at once: search each, carry out its answer, verify, write the run folder.
 
     runs/<name>/config.yaml     the resolved recipe, seed, version, commit
+                journal.sqlite  every reply of a model, written before it is used
                 results.jsonl   one line a task
                 trees/          one compressed JSON a task
                 summary.json    success with interval, usage, counts
+
+A run that was ended in any way goes on from its folder: finished tasks are kept, and the
+others begin again with the replies in the journal, which are not asked for again.
 
 The verifier is met here, after the search has committed, and nowhere before.
 """
@@ -15,15 +19,16 @@ import itertools
 import json
 import logging
 import os
-import time
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, field, is_dataclass, replace
+from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from filelock import FileLock, Timeout
+
 from agentsearch.budget import Budget, Limits, Metered, Replies, Usage
-from agentsearch.data.runs import tree_name
+from agentsearch.data.runs import Run, tree_name
 from agentsearch.errors import (
     AgentSearchError,
     BudgetExhausted,
@@ -33,6 +38,7 @@ from agentsearch.errors import (
     SearchError,
     boundary,
 )
+from agentsearch.journal import Attempt, Journal
 from agentsearch.problem import Problem
 from agentsearch.protocols import Environment, SearchAlgorithm
 from agentsearch.search import choose
@@ -204,6 +210,13 @@ class Result:
         plain = {k: v for k, v in vars(self).items() if k not in ("tree", "usage")}
         return {**plain, "usage": self.usage.to_dict()}
 
+    @classmethod
+    def from_dict(cls, line: Mapping[str, Any]) -> Result:
+        """The result of a line, without its tree; what only other versions know is left out."""
+        known = {each.name for each in fields(cls)} - {"usage", "tree"}
+        spent = {each.name: line["usage"].get(each.name, 0) for each in fields(Usage)}
+        return cls(**{k: v for k, v in line.items() if k in known}, usage=Usage(**spent))
+
     def summary(self) -> str:
         """One line for people."""
         verdict = "correct" if self.correct else "failed" if self.status == "failed" else "wrong"
@@ -224,16 +237,16 @@ def metered(part: Any) -> Any:
     return replace(part, engine=Metered(engine))
 
 
-async def solve(task: Task, setup: Setup) -> Result:
+async def solve(task: Task, setup: Setup, journal: Journal | None = None) -> Result:
     """Search one task, carry out the answer, verify it.
 
     A part that fails is recorded on the result; a bug in an algorithm is not caught.
     """
     replies = Replies() if setup.readings else None
-    result = await attempt(task, setup, replies)
-    for limits in setup.readings:
-        known = Replies(replies)
-        read = await attempt(task, replace(setup, limits=limits, readings=()), known)
+    result = await attempt(task, setup, replies, Attempt(task.id, journal))
+    for i, limits in enumerate(setup.readings):
+        known, smaller = Replies(replies), replace(setup, limits=limits, readings=())
+        read = await attempt(task, smaller, known, Attempt(task.id, journal, i + 1))
         read.usage.seconds = known.seconds
         result.readings.append(reading(limits, read))
         result.reading_calls += known.asked
@@ -242,15 +255,14 @@ async def solve(task: Task, setup: Setup) -> Result:
     return result
 
 
-async def attempt(task: Task, setup: Setup, replies: Replies | None = None) -> Result:
+async def attempt(task: Task, setup: Setup, replies: Replies | None, journaled: Attempt) -> Result:
     """Solve one task, with answers that are known already where there are any."""
     result = Result(task.id)
-    started = time.perf_counter()
     try:
         with boundary(EnvError, "reset"):
             seed = derive_seed(setup.seed, task.id, "reset")
             state = await setup.env.reset(task, seed=seed)
-            episode = Episode(task, setup, state, result, replies)
+            episode = Episode(task, setup, state, result, replies, journaled)
         result.tree = episode.problem.tree
         await (episode.plan() if setup.mode == "plan" else episode.act())
         await episode.verify()
@@ -258,7 +270,7 @@ async def attempt(task: Task, setup: Setup, replies: Replies | None = None) -> R
         result.status, result.error = "failed", f"{type(error).__name__}: {error}"
         result.correct, result.credit = False, 0.0
         log.warning("task %s failed: %s", task.id, error)
-    result.usage.seconds = time.perf_counter() - started
+    result.usage.seconds = journaled.seconds
     result.nodes = len(result.tree) if result.tree is not None else 0
     return result
 
@@ -298,10 +310,17 @@ class Episode:
     """One task being solved: the tree on one side, what was really done on the other."""
 
     def __init__(
-        self, task: Task, setup: Setup, state: Any, result: Result, replies: Replies | None = None
+        self,
+        task: Task,
+        setup: Setup,
+        state: Any,
+        result: Result,
+        replies: Replies | None,
+        journaled: Attempt,
     ) -> None:
         self.task = task
         self.setup = setup
+        self.journaled = journaled
         self.state = state
         self.result = result
         self.turns: list[Turn] = []
@@ -313,10 +332,11 @@ class Episode:
             setup.policy,
             setup.value,
             state=state,
-            budget=Budget(setup.limits, setup.env.spec.max_steps, replies),
+            budget=Budget(setup.limits, setup.env.spec.max_steps, replies, journaled),
             seed=setup.seed,
             reward_visible=setup.reward_visible,
             cycles=setup.cycles,
+            attempt=journaled,
         )
 
     async def plan(self) -> None:
@@ -335,7 +355,11 @@ class Episode:
                 self.result.stop = "max_steps"
                 return
             root = problem.root
-            problem.budget = Budget(self.setup.limits, finishing_steps=0 if root.children else 1)
+            problem.budget = Budget(
+                self.setup.limits,
+                finishing_steps=0 if root.children else 1,
+                attempt=self.journaled,
+            )
             with self.charged():
                 leaf = await self.decide()
                 if leaf is root:
@@ -516,7 +540,7 @@ async def run(
         async with slots:
             if on_event:
                 on_event("started", task, None)
-            result = await solve(task, setup)
+            result = await solve(task, setup, None if folder is None else folder.journal)
             if folder is not None:
                 folder.write(result)
                 result.tree = None
@@ -542,23 +566,32 @@ def first_error(group: BaseExceptionGroup[Any]) -> BaseException:
 
 
 class RunFolder:
-    """Writes one run; every file appears whole, results a line at a time."""
+    """Writes one run; every file appears whole, results a line at a time.
 
-    def __init__(self, path: Path, config: dict[str, Any]) -> None:
-        """Make the folder.
+    Attributes:
+        finished: results that an earlier process wrote, in order of finishing.
+    """
+
+    def __init__(self, path: Path, config: dict[str, Any] | None) -> None:
+        """Make the folder, or go on with it where there is no `config`.
 
         Raises:
-            ConfigError: it exists and holds another run.
+            ConfigError: it holds another run, or another process is at work in it.
+            DataError: it cannot be written, or holds no run to go on with.
         """
         import yaml
 
-        if path.exists() and any(path.iterdir()):
+        if config is not None and path.exists() and any(path.iterdir()):
             raise ConfigError(f"{path}: already holds a run; choose another name with run=NAME.")
         self.path = path
         self.summary: dict[str, Any] = {}
         try:
             (path / "trees").mkdir(parents=True, exist_ok=True)
-            write_whole(path / "config.yaml", yaml.safe_dump(config, sort_keys=False))
+            self._lock = lock(path)
+            if config is not None:
+                write_whole(path / "config.yaml", yaml.safe_dump(config, sort_keys=False))
+            self.finished = finished_results(path)
+            self.journal = Journal(path / "journal.sqlite")
             self._results = (path / "results.jsonl").open(
                 "a", encoding="utf-8", errors="backslashreplace"
             )
@@ -579,7 +612,7 @@ class RunFolder:
         except OSError as cause:
             raise DataError(
                 f"{self.path}: task {result.task_id} cannot be written ({cause.strerror}); "
-                "the tasks before it are kept."
+                "the tasks before it are kept. Make room, then resume the run."
             ) from cause
 
     @contextmanager
@@ -605,6 +638,7 @@ class RunFolder:
         self.summary = summary
         text = json.dumps(summary, indent=2, ensure_ascii=False)
         try:
+            self.journal.close()
             self._results.close()
             write_whole(self.path / "summary.json", text + "\n")
         except OSError as cause:
@@ -612,6 +646,40 @@ class RunFolder:
                 f"{self.path}: the summary cannot be written ({cause.strerror}); "
                 "the finished tasks are kept."
             ) from cause
+        finally:
+            self._lock.release()
+
+
+def lock(path: Path) -> FileLock:
+    """Take a run folder for this process alone, until it lets go or dies.
+
+    Raises:
+        ConfigError: another process holds it.
+    """
+    taken = FileLock(path / "lock")
+    try:
+        taken.acquire(blocking=False)
+    except Timeout:
+        raise ConfigError(
+            f"{path}: another process is at work in it; wait for its end or stop it."
+        ) from None
+    return taken
+
+
+def finished_results(path: Path) -> list[Result]:
+    """The tasks that had finished, without a last line that was cut short by a crash.
+
+    Raises:
+        DataError: a line before the last is damaged.
+    """
+    file = path / "results.jsonl"
+    if not file.exists():
+        return []
+    text = file.read_bytes()
+    whole = text[: text.rfind(b"\n") + 1]
+    if len(whole) < len(text):
+        os.truncate(file, len(whole))
+    return [Result.from_dict(line) for line in Run(path).results]
 
 
 def write_whole(path: Path, text: str) -> None:

@@ -286,6 +286,19 @@ class Tree:
             ) from cause
 
 
+def proposals_json(proposals: Sequence[Proposal]) -> dict[str, Any]:
+    """Proposals as plain JSON values. Shared prompts stand once."""
+    prompts = _Interned()
+    records = [_proposal_json(each, prompts) for each in proposals]
+    return {"prompt_tokens": prompts.items, "proposals": records}
+
+
+def proposals_from(record: dict[str, Any]) -> list[Proposal]:
+    """The inverse of `proposals_json`."""
+    prompts = [tuple(ids) for ids in record["prompt_tokens"]]
+    return [_proposal_from(each, prompts) for each in record["proposals"]]
+
+
 class _Interned:
     """Numbers equal tuples, so that each is written once."""
 

@@ -43,6 +43,8 @@ class Commands(TyperGroup):
         except AgentSearchError as error:
             message = " ".join(str(error).split())  # one line, whatever it quotes
             typer.echo(f"Error: {clean(message)}", err=True)
+            for note in getattr(error, "__notes__", ()):
+                typer.echo(clean(note), err=True)
             raise typer.Exit(2) from None
         except KeyboardInterrupt:
             typer.echo("Interrupted.", err=True)

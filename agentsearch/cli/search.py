@@ -24,16 +24,17 @@ Examples:
   agentsearch search game24/mcts --search beam --run beam-64 budget.calls=64
   agentsearch search game24/mcts --policy openai:Qwen3-4B@http://localhost:8000/v1
   agentsearch search my-recipe.yaml --dry-run --price-in 0.15 --price-out 0.60
-  agentsearch search runs/beam-64/config.yaml      (repeats that run)"""
+  agentsearch search runs/beam-64/config.yaml      (repeats that run)
+  agentsearch search --resume beam-64              (goes on with it after any end)"""
 
 
 def command(
     recipe: Annotated[
-        str,
+        str | None,
         typer.Argument(
             metavar="RECIPE", help="A file, a name from `agentsearch list`, or a run's config.yaml."
         ),
-    ],
+    ] = None,
     overrides: Annotated[
         list[str] | None,
         typer.Argument(metavar="KEY=VALUE", help="Fields of the recipe, such as search.c_puct=2."),
@@ -46,6 +47,10 @@ def command(
     search: Annotated[str | None, typer.Option(help="Search algorithm; as search=NAME.")] = None,
     run: Annotated[str | None, typer.Option(help="Name of the run; as run=NAME.")] = None,
     runs: Annotated[Path, typer.Option(help="Where run folders are made.")] = Path("runs"),
+    resume: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Go on with a run that was ended; no RECIPE then."),
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only estimate calls, tokens, time and cost.")
     ] = False,
@@ -69,8 +74,14 @@ def command(
     """
     from agentsearch import commands
 
-    short = {"env": env, "policy": policy, "search": search, "run": run}
-    plan = commands.prepare(recipe, [*as_overrides(short), *(overrides or [])])
+    short = as_overrides({"env": env, "policy": policy, "search": search, "run": run})
+    if resume is not None:  # the first argument is no recipe then
+        given = [*short, *([recipe] if recipe else []), *(overrides or [])]
+        plan = commands.prepare_resumed(resume, runs, given)
+    elif recipe is None:
+        raise typer.BadParameter("give a recipe, or --resume NAME", param_hint="RECIPE")
+    else:
+        plan = commands.prepare(recipe, [*short, *(overrides or [])])
     if dry_run:
         found = commands.estimate(plan, price_in, price_out)
         show_json(dataclasses.asdict(found)) if as_json else show_estimate(plan, found)
@@ -105,8 +116,13 @@ def kept(report: SearchReport) -> str:
     """What an interrupted run leaves behind."""
     if report.folder is None:
         return "the run had not begun, and nothing was written."
+    from agentsearch.commands import go_on
+
     done, planned = len(report.results), len(report.plan.tasks)
-    return f"{done} of {planned} tasks had finished and are kept in {report.folder}."
+    return (
+        f"{done} of {planned} tasks had finished and are kept in {report.folder}, with all "
+        f"replies so far. {go_on(report)}"
+    )
 
 
 def show_summary(report: SearchReport) -> None:

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from agentsearch.errors import ConfigError, EngineError
+from agentsearch.errors import CannotScore, ConfigError, EngineError
 from agentsearch.seeds import derive_seed
 from agentsearch.types import Completion, Request
 
@@ -74,7 +74,7 @@ class ScriptedEngine:
 
     def _scored(self, request: Request, choice: str, i: int, prompt: int) -> Completion:
         if self.score is None:
-            raise EngineError("This scripted engine cannot score choices; give it `score`.")
+            raise CannotScore("This scripted engine cannot score choices; give it `score`.")
         return Completion(
             text=choice,
             finish="scored",

@@ -31,6 +31,8 @@ def test_a_search_writes_a_run_folder_and_says_how_it_went(tmp_path):
     assert report.folder is not None and report.folder.parent == tmp_path
     assert {path.name for path in report.folder.iterdir()} == {
         "config.yaml",
+        "journal.sqlite",
+        "lock",
         "results.jsonl",
         "summary.json",
         "trees",

@@ -437,7 +437,7 @@ def test_the_folder_holds_recipe_results_trees_and_summary(tmp_path):
     results = written(tmp_path / "run")
     names = sorted(p.relative_to(tmp_path / "run").as_posix() for p in tmp_path.rglob("*.*"))
     trees = [f"trees/letters+train+{i}.json.gz" for i in range(5)]
-    assert names == ["config.yaml", "results.jsonl", "summary.json", *trees]
+    assert names == ["config.yaml", "journal.sqlite", "results.jsonl", "summary.json", *trees]
     config = yaml.safe_load((tmp_path / "run/config.yaml").read_text())
     assert config == {"search": {"name": "mcts"}, "seed": 0}
     text = (tmp_path / "run/results.jsonl").read_text()

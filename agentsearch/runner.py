@@ -526,8 +526,11 @@ async def run(
     *,
     concurrency: int = 16,
     on_event: Event | None = None,
+    journal: Journal | None = None,
 ) -> list[Result]:
     """Solve `tasks`, at most `concurrency` at a time, and write each as it ends.
+
+    Replies are recorded in the folder's journal, or in `journal` where there is no folder.
 
     Returns:
         Results in the order of `tasks`; their trees are kept only without a folder.
@@ -535,12 +538,13 @@ async def run(
     if concurrency < 1:
         raise ConfigError(f"concurrency={concurrency}: must be at least 1.")
     slots = asyncio.Semaphore(concurrency)
+    journal = journal if folder is None else folder.journal
 
     async def one(task: Task) -> Result:
         async with slots:
             if on_event:
                 on_event("started", task, None)
-            result = await solve(task, setup, None if folder is None else folder.journal)
+            result = await solve(task, setup, journal)
             if folder is not None:
                 folder.write(result)
                 result.tree = None

@@ -161,8 +161,11 @@ def cell(plan, compare, results, env, budget, row):
         "score": {name: 0.8 * value for name, value in rate.items()},
         "differences": differences,
         "per_task": {
-            kind: mean([r["usage"][kind] for r in ours])
-            for kind in ("calls", "tokens", "env_steps", "seconds")
+            "steps": mean([r["steps"] for r in ours]),
+            **{
+                kind: mean([r["usage"][kind] for r in ours])
+                for kind in ("calls", "tokens", "env_steps", "seconds")
+            },
         },
         "counts": {
             "invalid_actions": len(ours) // 3 if row != "oracle" else 0,

@@ -2,8 +2,9 @@
 
 A cell is one row with one budget and one seed in one environment. Each process keeps its
 event loop and its models for all cells that it runs. Tasks whose result is in the store
-are not run; every other result is stored the moment its task ends. A run may be read at
-smaller budgets, whose results are stored like any other.
+are not run; every other result is stored the moment its task ends, and so is every reply
+until its cell has ended. A run may be read at smaller budgets, whose results are stored like
+any other.
 """
 
 from __future__ import annotations
@@ -27,7 +28,14 @@ from agentsearch.config import Builder, Recipe, choose_tasks, settle
 from agentsearch.errors import AgentSearchError
 from agentsearch.runner import Result, Setup, run
 from agentsearch.types import Task
-from agentsearch_eval.store import Store, Stored, engines, recipe_digest, task_keys
+from agentsearch_eval.store import (
+    Store,
+    Stored,
+    engines,
+    journal_name,
+    recipe_digest,
+    task_keys,
+)
 
 
 class Cell(NamedTuple):
@@ -231,7 +239,10 @@ class Worker:
 
         tasks = [task for task in keys.values() if task.id in missing]
         read_too = replace(setup, readings=tuple(limits)) if limits else setup
-        await run(read_too, tasks, concurrency=recipe.concurrency, on_event=keep)
+        with self._store.journal(journal_name(recipe, setup, limits), self._fresh) as journal:
+            await run(
+                read_too, tasks, concurrency=recipe.concurrency, on_event=keep, journal=journal
+            )
         stored = sum(key not in read for key, _ in found.values())
         return Done(recipe, [done[task.id] for task in keys.values()], stored)
 

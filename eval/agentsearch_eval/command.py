@@ -22,12 +22,12 @@ from agentsearch_eval.suite import (
     plan_suite,
     run_suite,
 )
-from agentsearch_eval.table import ALL, COUNTED, Row, Table
+from agentsearch_eval.table import ALL, COUNTED, Row, Table, score_tells_more
 
 SECTIONS = 3
 """Most environments that have tables of their own on the terminal."""
-WIDE = 110
-"""Columns from which there is room for more than one comparison."""
+COMPARISON, ALL_ELSE = 23, 63
+"""Characters of a line that one comparison takes, and that all its other columns do."""
 
 
 def command(
@@ -196,11 +196,12 @@ def as_table(rows: Sequence[Row], title: str, suite: Suite, width: int) -> Any:
     from rich.box import SIMPLE_HEAD
     from rich.table import Table as Drawn
 
-    compared = suite.compared if width >= WIDE else suite.compared[:1]
+    compared = suite.compared[: max(1, (width - ALL_ELSE) // COMPARISON)]
+    scored = score_tells_more(rows)
     drawn = Drawn(box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
     drawn.title, drawn.title_justify = title, "left"
     drawn.add_column("method", overflow="fold")
-    for name in ("success", "95 %"):
+    for name in ("success", "95 %", *(["score"] if scored else [])):
         drawn.add_column(name, justify="right", no_wrap=True)
     for name in compared:
         drawn.add_column(f"vs {name}", justify="right")
@@ -213,6 +214,7 @@ def as_table(rows: Sequence[Row], title: str, suite: Suite, width: int) -> Any:
             row.label,
             f"{100 * row.success.estimate:.0f} %",
             f"{100 * row.success.low:.0f}-{100 * row.success.high:.0f}",
+            *([f"{row.score.estimate:.2f}"] if scored else []),
             *versus,
             f"{row.per_task['calls'].estimate:.1f}",
             f"{row.per_task['tokens'].estimate:.0f}",
@@ -238,6 +240,8 @@ def notes(rows: Sequence[Row], suite: Suite) -> Iterator[str]:
     settings = by_setting(rows)
     for setting, names in settings.items():
         yield setting if len(settings) == 1 else f"{', '.join(names)}: {setting}"
+    if score_tells_more(rows):
+        yield "score: the environment's own return, mean per task"
     found = [each for row in rows for each in row.differences.values()]
     if any(each.significant for each in found):
         yield "* the interval of the difference excludes 0"

@@ -101,8 +101,11 @@ def kind_of(outcome: Outcome) -> Kind | None:
 
 
 def without_particulars(reason: str) -> str:
-    """A verifier's reason with numbers and quoted words taken out, so that equal kinds meet."""
-    text = re.sub(r"'[^']*'|\"[^\"]*\"|`[^`]*`", "…", reason)
+    """What a verifier's reason says before its first colon, so that equal kinds meet.
+
+    Numbers and quoted words are taken out.
+    """
+    text = re.sub(r"'[^']*'|\"[^\"]*\"|`[^`]*`", "…", reason).partition(": ")[0]
     text = re.sub(r"[-+]?\d+(?:[.,/]\d+)*", "#", text)
     text = re.sub(r"#(?:\W+#)+", "#", text)
     return clip(" ".join(text.split()), 90) or "no reason given"

@@ -23,7 +23,7 @@ from agentsearch.errors import AgentSearchError, ConfigError, DataError
 from agentsearch.runner import write_whole
 from agentsearch_eval import failures
 from agentsearch_eval.metrics import Interval
-from agentsearch_eval.table import ALL, Row
+from agentsearch_eval.table import ALL, Row, score_tells_more
 from agentsearch_eval.table_file import KINDS, Outcome, TableFile, read_table
 
 if TYPE_CHECKING:
@@ -198,6 +198,10 @@ class Report:
             if cell.label not in labels:
                 labels.append(cell.label)
         return found
+
+    def scored(self, budget: str) -> bool:
+        """Whether the table of a budget has a column of scores."""
+        return score_tells_more(cell for cell in self.table.rows if cell.budget == budget)
 
     # -- sentences ----------------------------------------------------------------------
 

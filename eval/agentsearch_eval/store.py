@@ -3,6 +3,7 @@
     runs/.results/lines/ab/abc...       a task's result, under the hash of all that decides it
                   trees/cd/cde....gz    its tree, under the hash of its own bytes
                   settled/ef...         what the parts of a recipe decided by asking their engine
+                  journals/01/012...    replies of a cell whose run has not ended
 
 A key is the hash of the recipe less what only chooses tasks or speed, the environment's
 version, the task, the models' weights, and the code. So a killed evaluation goes on where
@@ -20,16 +21,19 @@ import logging
 import os
 import secrets
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from contextlib import suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from agentsearch.budget import Metered
+from filelock import FileLock, Timeout
+
+from agentsearch.budget import Limits, Metered
 from agentsearch.config import Recipe
 from agentsearch.errors import DataError
+from agentsearch.journal import Journal
 from agentsearch.runner import Setup
 from agentsearch.tree import Tree
 from agentsearch.types import Task
@@ -123,6 +127,33 @@ class Store:
         except OSError:  # another disk, or one without links
             shutil.copyfile(source, path)
 
+    @contextmanager
+    def journal(self, name: str, fresh: bool = False) -> Generator[Journal | None]:
+        """Where a cell's replies are recorded while it runs, and found again after a crash.
+
+        It is removed once the cell has ended. None where another process runs the same cell.
+
+        Args:
+            name: of the cell.
+            fresh: whether what an earlier process was answered is forgotten.
+        """
+        path = self._path("journals", name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(f"{path}.lock")
+        try:
+            lock.acquire(blocking=False)
+        except Timeout:
+            yield None
+            return
+        try:
+            if fresh:
+                path.unlink(missing_ok=True)
+            with closing(Journal(path)) as journal:
+                yield journal
+            path.unlink()
+        finally:
+            lock.release()
+
     def note_settled(self, before: str, recipe: Recipe) -> None:
         """Remember what was decided for a recipe, under its digest before."""
         decided = {name: getattr(recipe, name) for name in SETTLED}
@@ -191,6 +222,12 @@ def task_keys(recipe: Recipe, setup: Setup, tasks: Sequence[Task]) -> dict[str, 
         _digest(canonical([*shared, task.id, task.prompt, task.data]).encode()): task
         for task in tasks
     }
+
+
+def journal_name(recipe: Recipe, setup: Setup, readings: Sequence[Limits]) -> str:
+    """Of a settled recipe's replies; each sequence of readings leads to others."""
+    limits = [dataclasses.asdict(each) for each in readings]
+    return _digest(canonical([recipe_digest(recipe, setup), models(setup), limits]).encode())
 
 
 def models(setup: Setup) -> list[str]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -29,8 +30,8 @@ from agentsearch_eval.store import Store
 
 ALL = "all"
 """Name of the section that holds means over the environments."""
-PER_TASK = ("calls", "tokens", "env_steps", "seconds", "requests")
-"""What is shown as a mean per task."""
+PER_TASK = ("steps", "calls", "tokens", "env_steps", "seconds", "requests")
+"""What is shown as a mean per task: actions carried out, and what was spent."""
 COUNTED = ("invalid_actions", "parse_failures", "fallbacks", "truncations")
 """Counts taken from a result's usage; `counts` adds those of the episodes."""
 UNSUPPORTED = 0.2
@@ -72,7 +73,8 @@ class Row:
         oracle: parts that read the solution: then the row is a ceiling, never a result.
         differences: success less that of each row it is compared with, paired by task
             and seed.
-        per_task: means of what was spent on a task.
+        score: mean of the environment's own return, in its units.
+        per_task: means of the actions carried out and of what was spent on a task.
         counts: sums over all tasks and seeds.
         unsupported: whether so many replies could not be read that the row says nothing
             about its search: the model cannot play the role.
@@ -237,6 +239,13 @@ def unsupported(stratum: Sequence[Ran]) -> bool:
     return sum(each["fallbacks"] for each in usage) > UNSUPPORTED * asked
 
 
+def score_tells_more(rows: Iterable[Row]) -> bool:
+    """Whether the score of some row is not just its success."""
+    return any(
+        not math.isclose(row.score.estimate, row.success.estimate, abs_tol=1e-9) for row in rows
+    )
+
+
 # -- results ---------------------------------------------------------------------------
 
 
@@ -252,7 +261,7 @@ def result_line(ran: Ran, line: Line, has_tree: bool) -> dict[str, Any]:
         **{name: line[name] for name in same},
         "truncated": bool(line.get("truncated")),
         "decisions": line["decisions"],
-        "steps": len(line["actions"]),
+        "steps": line["steps"],
         "usage": line["usage"],
         "folder": ran.folder,
         "tree": f"{ran.folder}/trees/{tree_name(line['task_id'])}" if has_tree else None,

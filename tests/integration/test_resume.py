@@ -16,10 +16,18 @@ import pytest
 import yaml
 
 from agentsearch import commands
+from agentsearch.config import load_recipe
 from agentsearch.errors import ConfigError, DataError
+from agentsearch.journal import digest
+from agentsearch.types import Message, Request
+from agentsearch_eval.cells import Cell, Job, Worker
+from agentsearch_eval.store import Store
 
 ROOT = Path(__file__).parents[2]
 KILLS = 20
+CELL = Cell("", "budget", "row", 0)
+ABLE = digest(Request((Message("user", "Hello"),), choices=("Hello",))).hex()
+"""The request that asks whether an engine can score."""
 PLAN = {
     "mode": "plan",
     "search": {"name": "mcts", "width": 3},
@@ -60,7 +68,7 @@ def search(runs, content, resume):
 def processes():
     """Makes processes that have all modules already."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["agentsearch.commands", "tests.noted", "tests.toy"])
+    context.set_forkserver_preload(["agentsearch_eval.cells", "tests.noted", "tests.toy"])
     return context
 
 
@@ -84,10 +92,14 @@ def finished(folder):
 
 
 def journaled(folder):
-    """The questions whose replies are in the journal."""
-    if not (folder / "journal.sqlite").exists():
-        return set()
-    with closing(sqlite3.connect(folder / "journal.sqlite")) as rows:
+    """The questions whose replies are in the journal of a run."""
+    path = folder / "journal.sqlite"
+    return questions(path) if path.exists() else set()
+
+
+def questions(path):
+    """The questions whose replies are in a journal."""
+    with closing(sqlite3.connect(path)) as rows:
         try:
             return {question.hex() for (question,) in rows.execute("select question from replies")}
         except sqlite3.OperationalError:  # killed before its table was made
@@ -226,6 +238,33 @@ def test_a_run_that_is_stopped_says_how_to_go_on(tmp_path, sent):
     assert summary["planned"] == 5 and summary["tasks"] < 5
     report = commands.carry_out(commands.prepare_resumed(str(tmp_path / "runs/mine")))
     assert len(report.results) == 5
+
+
+def run_cell(runs, content):
+    """One cell of an evaluation, in a process that may die at any instant."""
+    with closing(Worker(Store(runs))) as worker:
+        worker.run(Job(CELL, load_recipe(content)))
+
+
+def test_an_evaluation_that_is_killed_pays_no_reply_twice(tmp_path, processes):
+    log, store = tmp_path / "log", tmp_path / "runs" / ".results"
+    content = recipe(log, ACT)
+    process = processes.Process(target=run_cell, args=(tmp_path / "runs", content))
+    process.start()
+    try:
+        until(lambda: len(lines(log)) > 60)
+    finally:
+        process.kill()
+        process.join()
+    [path] = (path for path in store.glob("journals/*/*") if path.name.isalnum())
+    known, before = questions(path), len(asked(log))
+    assert len(known) > 5
+    run_cell(tmp_path / "runs", content)
+    again = asked(log)[before:]
+    assert len(again) > 5 and not known & set(again)
+    assert not path.exists()  # the results say it all
+    run_cell(tmp_path / "runs", content)
+    assert set(asked(log)[before + len(again) :]) <= {ABLE}  # all else is stored
 
 
 FULL_DISK = """

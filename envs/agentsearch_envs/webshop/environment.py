@@ -36,7 +36,7 @@ from agentsearch_envs.webshop.catalogue import Catalogue, Product
 from agentsearch_envs.webshop.files import check, colours, load
 from agentsearch_envs.webshop.generated import generated
 from agentsearch_envs.webshop.goals import instruction, prompt
-from agentsearch_envs.webshop.reward import COLOURS, best_options
+from agentsearch_envs.webshop.reward import COLOURS, Reward, best_options
 from agentsearch_envs.webshop.shop import Shop, State
 
 Goals = Literal["synthetic", "human"]
@@ -305,8 +305,21 @@ class WebShopVerifier:
         paid = self.env.shop.reward(now)
         bought = self.env.shop.product(now).asin
         parts = ", ".join(f"{k} {v:.3g}" for k, v in paid.breakdown().items())
-        reason = f"bought {bought}: {parts}; nouns by {self.env.tagger}"
+        reason = f"{shortcoming(paid)}: bought {bought}, {parts}; nouns by {self.env.tagger}"
         return Verdict(paid.total == 1.0, paid.total, reason)
+
+
+def shortcoming(paid: Reward) -> str:
+    """The first thing that is wrong with a purchase: the product, before its chosen options."""
+    if paid.r_type < 1:
+        return "wrong type of product"
+    if paid.r_att < 1:
+        return "attributes not met"
+    if not paid.r_price:
+        return "price too high"
+    if paid.r_option is not None and paid.r_option < 1:
+        return "options not met"
+    return "as asked"
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 from html.parser import HTMLParser
+from pathlib import Path
 from urllib.parse import unquote
 
 import pytest
@@ -16,6 +17,7 @@ from agentsearch_eval import failures, report
 from agentsearch_eval.failures import Kind
 from agentsearch_eval.metrics import Interval
 from agentsearch_eval.report import Report, amount, percent, points, write_report
+from agentsearch_eval.table import score_tells_more
 from agentsearch_eval.table_file import Outcome, read_table
 from tests.suite_folder import Plan, made_up_tree, make_suite_folder
 
@@ -178,6 +180,8 @@ def test_numbers_stand_in_their_cells(folder, page):
         f"{amount(calls['estimate'])} {amount(calls['low'])}–{amount(calls['high'])}"
     )
     assert row["tokens"].split()[0] == amount(cell["per_task"]["tokens"]["estimate"])
+    assert row["score"].split()[0] == amount(cell["score"]["estimate"])
+    assert row["steps"].split()[0] == amount(cell["per_task"]["steps"]["estimate"])
     assert row["environment steps"].split()[0] == amount(cell["per_task"]["env_steps"]["estimate"])
     counts = cell["counts"]
     assert [row["invalid"], row["cut episodes"], row["failed"]] == [
@@ -185,6 +189,38 @@ def test_numbers_stand_in_their_cells(folder, page):
     ]
     baseline = dict(zip(heads, sections["go to 40 tasks", "policy only"], strict=True))
     assert baseline["vs policy only"] == "–" and "to" in baseline["vs best-of-N"]
+
+
+@pytest.mark.parametrize("scored", [True, False])
+def test_scores_have_a_column_where_they_are_not_just_the_success(tmp_path, scored):
+    table = make_suite_folder(tmp_path, TWO_ENVS)
+    for cell in table["rows"]:
+        cell["score"] = cell["success"]
+    if scored:
+        table["rows"][-1]["score"] = {"estimate": 0.625, "low": 0.5, "high": 0.75}
+    (tmp_path / "table.json").write_text(json.dumps(table))
+    page = page_of(tmp_path)
+    heads, *_, last = page.table("method", "success %")
+    assert ("score" in heads) is scored
+    if scored:
+        assert last[heads.index("score")] == "0.62 0.50–0.75"
+    wide, rest = map(int, page.attributes("colspan")[:2])
+    assert wide + rest == len(last) == len(heads)
+
+
+def test_a_table_from_before_steps_were_counted_shows_none(tmp_path):
+    def change(table):
+        for cell in table["rows"]:
+            del cell["per_task"]["steps"]
+
+    heads, *rows = page_of(changed(tmp_path, change)).table("method", "success %")
+    assert {row[heads.index("steps")] for row in rows} == {"–"}
+
+
+def test_the_committed_table_is_read():
+    table = read_table(Path(__file__).parents[3] / "docs" / "results" / "babyai_text")
+    assert len(table.results) == 3_000 and score_tells_more(table.rows)
+    assert {kind.detail for o in table.results if (kind := failures.kind_of(o))} == {""}
 
 
 def test_the_bar_spans_the_interval(tmp_path):
@@ -395,6 +431,9 @@ def test_the_kind_of_an_unsolved_task(changes, kind):
         ("opened 'box 3' not \"key\"", "opened … not …"),
         ("  two \n lines ", "two lines"),
         ("1 + 2 = 3", "#"),
+        ("price too high: bought B00TEA, r_att 1; nouns: words", "price too high"),
+        ("'a: b' opened at 12:30: late", "… opened at #"),
+        (": late", "no reason given"),
         ("x" * 200, "x" * 89 + "…"),
     ],
 )

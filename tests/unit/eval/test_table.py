@@ -16,6 +16,7 @@ from agentsearch_eval.table import (
     flat_row,
     make_rows,
     result_line,
+    score_tells_more,
     write_table,
 )
 
@@ -29,7 +30,9 @@ def line(task, correct=True, **changes):
 
 def ran(row, solved, env="", seed=0, **changes):
     """A cell by what became of its tasks, such as `"101"`."""
-    lines = [line(f"{env}/{i}", each == "1", calls=10 * i) for i, each in enumerate(solved)]
+    lines = [
+        line(f"{env}/{i}", each == "1", calls=10 * i, steps=i) for i, each in enumerate(solved)
+    ]
     cell = Cell(env, "32 calls", row, seed)
     return Ran(cell, lines, f"{env}-{row}-{seed}", [True] * len(lines), **changes)
 
@@ -49,6 +52,28 @@ def test_a_row_sums_up_one_seed():
     assert row.success.estimate == row.score.estimate == 0.5
     assert row.per_task["calls"].estimate == 15 and row.per_task["calls"].low < 15
     assert row.folders == ["-policy only-0"] and row.label == ONLY
+
+
+def test_steps_are_those_carried_out_also_where_a_task_failed_later():
+    carried_out = [line("a", steps=3), line("b", False, status="failed", steps=8, env_steps=40)]
+    row = rows_of(of(carried_out))["", "r"]
+    assert (row.per_task["steps"].estimate, row.per_task["env_steps"].estimate) == (5.5, 20)
+    assert [result_line(of(carried_out), each, False)["steps"] for each in carried_out] == [3, 8]
+
+
+@pytest.mark.parametrize(
+    ("scores", "more"),
+    [((1.0, 0.0, 1.0), False), ((0.9, 0.0, 1.0), True), ((1.0, 0.4, 1.0), True)],
+    ids=["success", "discounted", "partial"],
+)
+def test_a_score_tells_more_where_it_is_not_just_the_success(scores, more):
+    solved = (True, False, True)
+    each = [
+        {**line(f"t{i}", ok), "score": score}
+        for i, (ok, score) in enumerate(zip(solved, scores, strict=True))
+    ]
+    rows = rows_of(ran(ONLY, "101"), of(each)).values()
+    assert score_tells_more(rows) is more
 
 
 def test_seeds_are_joined_by_task():
@@ -121,7 +146,7 @@ def test_settings_that_differ_between_environments_are_both_told():
 
 def test_a_result_is_one_flat_line_with_its_place():
     cell = ran(ONLY, "1", env="go to", seed=3)
-    found = result_line(cell, {**cell.lines[0], "actions": ["x", "y"]}, True)
+    found = result_line(cell, {**cell.lines[0], "steps": 2}, True)
     assert (found["env"], found["row"], found["seed"], found["steps"]) == ("go to", ONLY, 3, 2)
     assert found["tree"] == "go to-policy only-3/trees/go%20to+0.json.gz"
     assert result_line(cell, cell.lines[0], False)["tree"] is None
@@ -157,6 +182,7 @@ def test_the_csv_files_have_a_line_each(table, tmp_path):
     assert (first["row"], first["success"], first[f"difference to {ONLY}"]) == (ONLY, "0.5", "")
     assert (second["row"], second[f"difference to {ONLY}"]) == ("a, b", "0.5")
     assert second[f"difference to {ONLY} reliable"] == "False"
+    assert [second[f"steps{end}"] for end in ("", " low", " high")] == ["0.5", "0.0", "1.0"]
     with (tmp_path / "results.csv").open() as file:
         results = list(csv.DictReader(file))
     assert [each["correct"] for each in results] == ["True", "False", "True", "True"]

@@ -362,10 +362,41 @@ def test_the_answer_is_what_was_bought_in_no_order_of_clicks():
 def test_the_verifier_buys_again_and_names_parts_and_tagger():
     verdict = judge(SMALL, SHIRT_TASK, *RIGHT)
     assert (verdict.correct, verdict.credit) == (True, 1.0)
-    assert verdict.reason.startswith("bought B00SHIRT01: r_type 1, r_att 1, ")
+    assert verdict.reason.startswith("as asked: bought B00SHIRT01, r_type 1, r_att 1, ")
     assert verdict.reason.endswith("; nouns by lexicon")
     partly = judge(SMALL, SHIRT_TASK, *RIGHT[:2], RIGHT[-1])
     assert not partly.correct and partly.credit == pytest.approx(3 / 5)
+
+
+@pytest.mark.parametrize(
+    ("task", "actions", "kind"),
+    [
+        (SHIRT_TASK, ("search[mug]", "click[B00MUG0004]"), "wrong type of product"),
+        (SHIRT_TASK, ("search[shirt]", "click[B00SHIRT02]"), "attributes not met"),
+        (CHEAP_TASK, ("search[tea]", "click[B00TEA0005]"), "price too high"),
+        (SHIRT_TASK, (*RIGHT[:3], "click[black]"), "options not met"),
+        (SHIRT_TASK, RIGHT[:2], "options not met"),
+    ],
+)
+def test_a_verdict_begins_with_the_first_thing_that_is_wrong(task, actions, kind):
+    verdict = judge(SMALL, task, *actions, "click[Buy Now]")
+    asin = actions[1].removeprefix("click[").removesuffix("]")
+    assert not verdict.correct and verdict.reason.startswith(f"{kind}: bought {asin}, r_type ")
+
+
+def test_what_the_product_is_counts_before_its_options():
+    perfect = SMALL.shop.reward(after(SMALL, SMALL.first_state(SHIRT_TASK), *RIGHT).state)
+    assert environment.shortcoming(perfect) == "as asked"
+    assert environment.shortcoming(replace(perfect, r_option=None, w_option=None)) == "as asked"
+    worse = perfect
+    for part, value, kind in (
+        ("r_option", 0.5, "options not met"),
+        ("r_price", False, "price too high"),
+        ("r_att", 0.5, "attributes not met"),
+        ("r_type", 0.5, "wrong type of product"),
+    ):
+        worse = replace(worse, **{part: value})
+        assert environment.shortcoming(worse) == kind
 
 
 def test_the_verifier_reads_actions_and_nothing_else():

@@ -1,9 +1,9 @@
 #!/bin/sh
-# All stages of a built-in model. Usage: recipes/tiny/run.sh [tiny-v2|tiny-v3|tiny-v1|smoke] [MODELS_FOLDER]
+# All stages of a built-in model. Usage: recipes/tiny/run.sh [tiny-v3|tiny-v2|tiny-v1|smoke] [MODELS_FOLDER]
 # Run it from the repository root; PYTHON names the interpreter, PROCESSES how many work, and
 # RESUME=1 goes on after an interruption.
 set -eu
-profile=${1:-tiny-v2}
+profile=${1:-tiny-v3}
 build=build/tiny/$profile
 models=${2:-$([ "$profile" = smoke ] && echo "$build/models" || echo agentsearch/_models)}
 python=${PYTHON:-python}

@@ -73,7 +73,7 @@ class Settings:
         return self.shares[max(first for first in self.shares if first <= step)]
 
 
-PROFILE = "tiny-v2"
+PROFILE = "tiny-v3"
 """The newest of the shipped models."""
 
 

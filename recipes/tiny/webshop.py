@@ -183,7 +183,7 @@ def play(shop: Shop, goal: int, rng: random.Random) -> Episode | None:
     while state.page != s.DONE and len(actions) < MOST_STEPS:
         best = shopper.wants(state, query)
         action = slip(shop, state, best, rng) or best
-        labels = tuple(f"click[{label}]" for label in shop.labels(state))
+        labels = tuple(f"click[{label}]" for label in shop.clicks(state))
         observations.append(pages.brief(shop, state))
         legal.append(None if state.page == s.INDEX else labels)
         actions.append(action)

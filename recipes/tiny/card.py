@@ -53,7 +53,7 @@ def facts(settings: Settings, evaluation: Mapping[str, Any]) -> dict[str, Any]:
         "planned": settings.planned_steps,
         "cooldown": settings.cooldown_steps,
         "first": settings.steps,
-        "restart": settings.restart_steps,
+        "restart": max(0, training["steps"] - settings.steps),
         "switches": " and ".join(str(step) for step in settings.shares if step),
         "babyai_episodes": f"{settings.babyai_episodes:,}",
         "babyai_share": f"{settings.babyai_share:.0%}",

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -46,6 +47,7 @@ class Settings:
     discount: float
     steps: int
     restart_steps: int
+    restart: Mapping[str, Any]
     planned_steps: int
     cooldown_steps: int
     batch_size: int
@@ -67,6 +69,10 @@ class Settings:
     def total_steps(self) -> int:
         """Steps before and after the restart."""
         return self.steps + self.restart_steps
+
+    def at(self, step: int) -> Settings:
+        """The settings of a training step, which may be others after the restart."""
+        return self if step < self.steps else replace(self, **self.restart)
 
     def shares_at(self, step: int) -> Mapping[str, float]:
         """Shares of the roles at a training step."""

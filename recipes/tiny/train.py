@@ -37,7 +37,7 @@ def scheduled_rate(step: int, settings: Settings) -> float:
     """
     if step < settings.steps:
         return learning_rate(step, settings)
-    again = replace(settings, steps=settings.restart_steps)
+    again = replace(settings.at(step), steps=settings.restart_steps)
     return learning_rate(step - settings.steps, again)
 
 
@@ -148,7 +148,7 @@ def train(settings: Settings, *, resume: bool = False) -> Iterator[dict[str, flo
         for group in optimizer.param_groups:
             group["lr"] = rate
         with torch.autocast("cpu", torch.bfloat16):
-            loss = trained(batch(settings, encoder, step, rank))
+            loss = trained(batch(settings.at(step), encoder, step, rank))
         loss.backward()
         norm = nn.utils.clip_grad_norm_(learner.parameters(), settings.clip)
         optimizer.step()
@@ -176,7 +176,7 @@ def write_record(settings: Settings, world: int) -> None:
     end = torch.load(settings.build / "checkpoint.pt", mmap=True)
     record = {
         "steps": end["step"],
-        "sequences": end["step"] * settings.batch_size * world,
+        "sequences": sum(settings.at(step).batch_size for step in range(end["step"])) * world,
         "processes": world,
         "wall_minutes": round(end["seconds"] / 60, 1),
         "cpu_minutes": round(end["cpu_seconds"] / 60, 1),

@@ -393,7 +393,7 @@ def test_an_evaluation_has_every_part(tmp_path):
 def test_package_data_is_complete_and_small():
     for folder in MODELS.glob("tiny-v*"):
         assert {path.name for path in folder.iterdir()} == FILES
-    assert sum(path.stat().st_size for path in MODELS.glob("*/*")) < 25e6
+        assert sum(path.stat().st_size for path in folder.iterdir()) < 25e6
 
 
 def test_model_is_a_small_qwen3(model, tokenizer):
@@ -416,7 +416,7 @@ def test_card_states_the_evaluation(folder):
     assert written == card(settings, evaluation)
     test = evaluation["game24"]["test"]["policy"]
     assert f"| {test['greedy_solved']}/100, " in written
-    assert evaluation["training"]["steps"] == settings.total_steps
+    assert evaluation["training"]["steps"] in (settings.steps, settings.total_steps)
 
 
 def test_intervals_count_every_puzzle_once():

@@ -71,6 +71,7 @@ class Usage:
     `prompt_tokens` includes `cached_tokens`. `requests` are messages to an engine, of
     which each may hold several calls. `parse_failures` and `invalid_actions` count
     proposals that became no node; `truncations` completions cut by `max_tokens`;
+    `stale` are states that could not be reached again, whose branches were dropped;
     `judgments` are judgments or choices that a model was asked to write, `fallbacks` those
     that could not be read.
     """
@@ -86,6 +87,7 @@ class Usage:
     parse_failures: int = 0
     invalid_actions: int = 0
     truncations: int = 0
+    stale: int = 0
     judgments: int = 0
     fallbacks: int = 0
 

@@ -23,6 +23,7 @@ from omegaconf.errors import OmegaConfBaseException
 from agentsearch import registry
 from agentsearch.budget import Limits, Metered
 from agentsearch.errors import ConfigError, did_you_mean
+from agentsearch.protocols import Environment
 from agentsearch.runner import Setup
 from agentsearch.types import Cycles, Task
 
@@ -361,6 +362,7 @@ class Builder:
 
     def __init__(self) -> None:
         self._engines: dict[str, Metered] = {}
+        self._envs: list[Environment[Any]] = []
 
     def setup(self, recipe: Recipe) -> Setup:
         """Everything one run needs.
@@ -369,6 +371,7 @@ class Builder:
             ConfigError: parts that do not fit together.
         """
         env = self.build("envs", "env", recipe.env, {})
+        self._envs.append(env)
         policy_engine = recipe.policy.get("engine", {"name": "hf", "model": "tiny"})
         value_engine = recipe.value.get("engine", policy_engine)
         policy = self.build("policies", "policy", recipe.policy, {"env": env}, policy_engine)
@@ -427,9 +430,18 @@ class Builder:
         return [engine.version for engine in self.engines if engine.version]
 
     async def close(self) -> None:
-        """Close every engine."""
+        """Close every engine and environment."""
         for engine in self._engines.values():
             await engine.close()
+        for env in self._envs:
+            await close_environment(env)
+
+
+async def close_environment(env: Environment[Any]) -> None:
+    """Give back what an environment holds, where it has something to close."""
+    close = getattr(env, "close", None)
+    if close is not None:
+        await close()
 
 
 async def settle(recipe: Recipe, setup: Setup) -> tuple[Recipe, Setup]:

@@ -22,7 +22,13 @@ from typing import Any, Literal, TypeVar
 
 from agentsearch import registry
 from agentsearch.budget import Account, Budget, Limits
-from agentsearch.config import Builder, as_component, engine_component, load_recipe
+from agentsearch.config import (
+    Builder,
+    as_component,
+    close_environment,
+    engine_component,
+    load_recipe,
+)
 from agentsearch.errors import AgentSearchError, BudgetExhausted, ConfigError
 from agentsearch.policies.scripted import Random
 from agentsearch.problem import Problem
@@ -185,7 +191,10 @@ def check_environment(
 async def _environment(
     env: Environment[Any], split: str = "train", tasks: int = 3, seed: int = 0
 ) -> list[Finding]:
-    return await _findings(ENVIRONMENT, _World(env, split, tasks, seed))
+    try:
+        return await _findings(ENVIRONMENT, _World(env, split, tasks, seed))
+    finally:
+        await close_environment(env)
 
 
 async def _spec_is_sane(world: _World) -> None:

@@ -4,6 +4,7 @@
       ConfigError          a key, type, name or value that a user wrote
       PluginError          an entry point that is missing or broken
       DataError            a file that is missing, damaged or of another kind
+      ServerLost           a model's server that died and did not come back: ends the run
       SearchError          recorded on the task's result; never cancels siblings
         EngineError (CannotScore)  PolicyError  EnvError  ModelError
     BudgetExhausted        not a failure: carries kind, used, limit
@@ -32,6 +33,10 @@ class PluginError(AgentSearchError):
 
 class DataError(AgentSearchError):
     """A file is missing, damaged, or not what it should be."""
+
+
+class ServerLost(AgentSearchError):
+    """A model's server died and did not come back; the run ends, to be resumed."""
 
 
 class SearchError(AgentSearchError):

@@ -117,6 +117,7 @@ class Problem:
         self._prune_cycles = cycles != "keep"
         self._never_return = cycles == "never_return"
         self._pruned: dict[Node, Draft] = {}
+        self._stale: set[Node] = set()
         self._keys: dict[Node, Hashable] = {}
         self._instant = env.spec.instant
         self._policy_unmetered = _unmetered(policy)
@@ -388,7 +389,7 @@ class Problem:
             step = await self._take(node, proposal)
             if step.valid:
                 return self._node_after(node, proposal, step)
-            self.budget.usage.invalid_actions += 1
+            self.budget.usage.invalid_actions += not step.stale
         return None
 
     def _node_after(self, node: Node, proposal: Proposal, step: Step[Any]) -> Node:
@@ -411,9 +412,23 @@ class Problem:
         self.budget.charge_env_step()
         with boundary(EnvError, "step"):
             step = await self._env.step(node.state, proposal.action or "")
+        self._went_back(node, step)
+        return step
+
+    def _went_back(self, node: Node, step: Step[Any]) -> None:
+        """Charge the way back to `node`; where there was none, its branch is dropped."""
         if step.replayed:
             self.budget.charge_replayed(step.replayed)
-        return step
+        if not step.stale:
+            return
+        self.budget.usage.env_steps -= 1  # the action itself was not taken
+        if node in self._stale:
+            return
+        self._stale.add(node)
+        self.budget.usage.stale += 1
+        node.extra = {**(node.extra or {}), "stale": step.stale}
+        if node.parent is not None and node is not self.root:
+            node.parent.children = [child for child in node.parent.children if child is not node]
 
     async def _draft(self, node: Node, n: int, mode: ProposeMode) -> Draft:
         """Ask for actions and take them, without touching the tree."""
@@ -447,8 +462,7 @@ class Problem:
                     for proposal in proposals:
                         self.budget.charge_env_step()
                         step = await self._env.step(node.state, proposal.action or "")
-                        if step.replayed:
-                            self.budget.charge_replayed(step.replayed)
+                        self._went_back(node, step)
                         draft.append((proposal, step))
             else:
                 steps = await settle(*(self._take(node, proposal) for proposal in proposals))
@@ -465,7 +479,7 @@ class Problem:
         """Whether `node` may have children and was not asked for them before."""
         if node.children or node.terminated or node.truncated:
             return False
-        return node not in self._pruned
+        return node not in self._pruned and node not in self._stale
 
     def _branch_all(self, nodes: Sequence[Node], drafts: Sequence[Draft | Exception]) -> None:
         """Attach children to branch on, less those that lead round a cycle."""
@@ -534,7 +548,7 @@ class Problem:
         attached: list[Node] = []
         for proposal, step in draft:
             if not step.valid:
-                self.budget.usage.invalid_actions += proposal.count
+                self.budget.usage.invalid_actions += 0 if step.stale else proposal.count
                 continue
             action = proposal.action or ""
             known = before.get(action)

@@ -37,7 +37,9 @@ class Environment(Protocol[S]):
     Optional: `oracle() -> Oracle` (ground-truth help for tests and reference rows),
     `answer(state) -> str` (what a finished episode answers; votes compare it) and
     `picture(state) -> str` (a drawing in characters for people, who find it as
-    `extra["picture"]` of each node of a saved tree; no model sees it).
+    `extra["picture"]` of each node of a saved tree; no model sees it) and `async close()`
+    (gives back what is held, such as sessions; called at the end of a run, after which the
+    environment can be used again).
 
     Optional for policies without a model, from what a policy may read alone:
     `suggestions(context: Context) -> Sequence[str]` (different actions worth trying where

@@ -99,6 +99,8 @@ class Step(Generic[S]):
     `terminated`: the task itself ended. `truncated`: a limit cut it short. An action
     the environment could not carry out has `valid=False` and leaves the state as it was.
     `replayed`: earlier steps that had to be taken again to get back to the state.
+    `stale`: why there was no way back to the state, so that the action was not taken; then
+    the step is not `valid`. Empty where there was one.
     """
 
     state: S
@@ -107,6 +109,7 @@ class Step(Generic[S]):
     truncated: bool = False
     valid: bool = True
     replayed: int = 0
+    stale: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,6 +195,8 @@ class Request:
         temperature: 0 asks for the likeliest token at every place.
         max_tokens: most tokens of one completion.
         stop: text stop strings, for foreign models; such completions are not trainable.
+        among: the only texts that a sample may be, where the engine can force it; such
+            completions have no log-probabilities, since those left out take no share.
         account: charged for what the request costs; None means nobody pays.
     """
 
@@ -203,6 +208,7 @@ class Request:
     stop: tuple[str, ...] = ()
     seed: int = 0
     choices: tuple[str, ...] | None = None
+    among: tuple[str, ...] | None = None
     account: Account | None = field(default=None, compare=False, repr=False)
 
 

@@ -1,23 +1,25 @@
 """A text world with hidden, mutable state: find the key in the corridor, open the door.
 
 The agent sees only the place it stands in. Whether it holds the key is hidden, and so is
-how often it has knocked, which changes what a knock sounds like. As a plain simulator
-(`Corridor`) and as a `gymnasium.Env` (`KeyDoor`).
+how often it has knocked, which changes what a knock sounds like. As a plain game
+(`Corridor`), as sessions of it (`CorridorWorld`) and as a `gymnasium.Env` (`KeyDoor`).
 """
 
 from __future__ import annotations
 
+import copy
 import random
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
 import gymnasium
 from gymnasium import spaces
 
+from agentsearch.live import Seen
 from agentsearch.policies.scripted import Scripted
 from agentsearch.types import EnvSpec, Task, Verdict
 from agentsearch.values.plain import ScriptedValue
-from agentsearch_envs.simulators import Seen
 
 ACTIONS = ("left", "right", "take", "open", "knock")
 PLACES = 4  # the door is at the last
@@ -25,14 +27,14 @@ STEPS = 12
 
 
 class Corridor:
-    """The simulator; `counter` counts resets and steps of all that share it."""
+    """The game; `counter` counts resets and steps of all that share it."""
 
     def __init__(self, counter=None):
-        self.counter = {"resets": 0, "steps": 0} if counter is None else counter
+        self.counter = Counter() if counter is None else counter
 
-    def reset(self, task, *, seed):
+    def reset(self, seed):
         self.counter["resets"] += 1
-        self.random = random.Random(task.data["seed"])
+        self.random = random.Random(seed)
         self.at, self.key_at, self.knocks = 1, self.random.randrange(PLACES - 1), 0
         return self.seen("You wake up.")
 
@@ -72,36 +74,62 @@ class Corridor:
         return f"{self.random.choice(('Thud', 'Thump', 'Bang'))} {self.knocks}."
 
     def __deepcopy__(self, memo):
-        copied = Corridor(self.counter)
-        copied.at, copied.key_at, copied.knocks = self.at, self.key_at, self.knocks
-        copied.random = random.Random()
-        copied.random.setstate(self.random.getstate())
+        copied = copy.copy(self)
+        copied.random = copy.copy(self.random)
         return copied
 
 
-class Saving(Corridor):
-    """With snapshots of its own."""
+class Walk:
+    """A session of the game."""
 
-    def save(self):
-        return self.at, self.key_at, self.knocks, self.random.getstate()
+    def __init__(self, corridor):
+        self.corridor = corridor
+        self.corridor.counter["opened"] += 1
 
-    def load(self, snapshot):
-        self.at, self.key_at, self.knocks, state = snapshot
-        self.random = random.Random()
-        self.random.setstate(state)
+    async def reset(self, task, *, seed):
+        return self.corridor.reset(task.data["seed"])
+
+    async def step(self, action):
+        return self.corridor.step(action)
+
+    async def close(self):
+        self.corridor.counter["closed"] += 1
+
+
+class Saving(Walk):
+    """With snapshots."""
+
+    async def reset(self, task, *, seed):
+        self.last = await super().reset(task, seed=seed)
+        return self.last
+
+    async def step(self, action):
+        seen = await super().step(action)
+        self.last = seen if seen.valid else self.last
+        return seen
+
+    async def snapshot(self):
+        return {**vars(self.corridor), "random": copy.copy(self.corridor.random)}, self.last
+
+    async def restore(self, snapshot):
+        fields, self.last = snapshot
+        vars(self.corridor).update({**fields, "random": copy.copy(fields["random"])})
+        return self.last
 
 
 @dataclass(frozen=True)
 class CorridorWorld:
-    """A world of corridors; every simulator counts on `counter`."""
+    """A world of corridors; all its sessions count on `counter`."""
 
-    kind: type[Corridor] = Corridor
+    session_type: type[Walk] = Walk
+    corridor: type[Corridor] = Corridor
     max_steps: int = STEPS
-    counter: dict[str, int] = field(default_factory=lambda: {"resets": 0, "steps": 0})
+    instant: bool = True
+    counter: Counter[str] = field(default_factory=Counter)
 
     @property
     def spec(self):
-        return EnvSpec("corridor", "1", max_steps=self.max_steps)
+        return EnvSpec("corridor", "1", max_steps=self.max_steps, instant=self.instant)
 
     @property
     def verifier(self):
@@ -114,8 +142,8 @@ class CorridorWorld:
             for seed in range(first, first + 6)
         ]
 
-    def simulator(self):
-        return self.kind(self.counter)
+    def session(self):
+        return self.session_type(self.corridor(self.counter))
 
 
 class Opened:
@@ -147,7 +175,7 @@ class KeyDoor(gymnasium.Env):
 
     def reset(self, *, seed=None, options=None):
         super().reset(seed=seed)
-        return self.shown(self.corridor.reset(Task("", "", {"seed": seed}), seed=0))[0::4]
+        return self.shown(self.corridor.reset(seed))[0::4]
 
     def step(self, action):
         text = action if self.takes == "text" else ACTIONS[action - 3]

@@ -20,8 +20,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
 from agentsearch.errors import ConfigError, EnvError, did_you_mean
+from agentsearch.live import LiveState, Replayed, Seen, Snapshotted
 from agentsearch.types import EnvSpec, Step, Task, Trajectory, Verdict
-from agentsearch_envs.simulators import Replayed, Seen, SimulatorState, Snapshotted
 
 if TYPE_CHECKING:
     import gymnasium
@@ -103,29 +103,33 @@ class Gymnasium:
         seeds = range(first, first + self.splits.get(split, 0))
         return [Task(f"{self.spec.id}/{seed}", self.prompt, {"seed": seed}) for seed in seeds]
 
-    async def reset(self, task: Task, *, seed: int) -> SimulatorState:
+    async def reset(self, task: Task, *, seed: int) -> LiveState:
         """The world of the task's own seed; `seed` changes nothing."""
         return await self._inner.reset(task, seed=0)
 
-    async def step(self, state: SimulatorState, action: str) -> Step[SimulatorState]:
+    async def step(self, state: LiveState, action: str) -> Step[LiveState]:
         """The state after one action."""
         return await self._inner.step(state, action)
 
-    def observe(self, state: SimulatorState) -> str:
+    def observe(self, state: LiveState) -> str:
         """The environment's text."""
         return self._inner.observe(state)
 
-    def legal_actions(self, state: SimulatorState) -> tuple[str, ...] | None:
+    def legal_actions(self, state: LiveState) -> tuple[str, ...] | None:
         """What may be done now, or None where any text is an action."""
         return self._inner.legal_actions(state)
 
-    def key(self, state: SimulatorState) -> Hashable:
+    def key(self, state: LiveState) -> Hashable:
         """Task and actions: what else the environment hides is not known."""
         return self._inner.key(state)
 
-    def simulator(self) -> GymSimulator:
+    async def close(self) -> None:
+        """Close the environments that were made for sessions."""
+        await self._inner.close()
+
+    def session(self) -> GymSession:
         """A new environment."""
-        return GymSimulator(self.make(), self)
+        return GymSession(self.make(), self)
 
     def make(self) -> gymnasium.Env[Any, Any]:
         """The environment, as `gymnasium.make` makes it.
@@ -210,40 +214,70 @@ class Gymnasium:
         return EnvSpec(known.id, version, max_steps, actions="finite" if listed else "open")
 
 
-class GymSimulator:
-    """One gymnasium environment, read as `wanted` says."""
+class GymSession:
+    """One gymnasium environment, read as `wanted` says.
+
+    A snapshot is the environment itself, which is copied before anything is done in it again.
+    """
 
     def __init__(self, env: gymnasium.Env[Any, Any], wanted: Gymnasium) -> None:
         self.env = env
         self.wanted = wanted
-        self.legal: tuple[str, ...] | None = None
+        self.last: Seen | None = None
+        self.kept = False  # whether `env` is a snapshot, and so must stay as it is
 
-    def reset(self, task: Task, *, seed: int) -> Seen:
+    async def reset(self, task: Task, *, seed: int) -> Seen:
         """Begin the world of the task's seed."""
+        if self.kept:
+            self.env, self.kept = self.wanted.make(), False
         observation, info = self.env.reset(seed=task.data["seed"])
         return self._seen(observation, info)
 
-    def step(self, action: str) -> Seen:
+    async def step(self, action: str) -> Seen:
         """Take an action if it is one."""
         from gymnasium import spaces
 
-        space, names = self.env.action_space, self.wanted.actions
-        if self.legal is not None and action not in self.legal:
+        assert self.last is not None
+        space, names, legal = self.env.action_space, self.wanted.actions, self.last.legal_actions
+        if legal is not None and action not in legal:
             return Seen("", valid=False)
         if isinstance(space, spaces.Discrete):
             if names is None or action not in names:
                 raise EnvError(f"{self.wanted.id}: lists the action {action!r}, which has no name.")
             said: Any = int(space.start) + names.index(action)
-        elif self.legal is None and action not in space:
+        elif legal is None and action not in space:
             return Seen("", valid=False)
         else:
             said = action
+        if self.kept:
+            self.env, self.kept = self._copied(), False
         observation, reward, terminated, truncated, info = self.env.step(said)
         return self._seen(observation, info, float(reward), bool(terminated), bool(truncated))
 
-    def close(self) -> None:
-        """Close the environment."""
-        self.env.close()
+    async def snapshot(self) -> tuple[gymnasium.Env[Any, Any], Seen | None]:
+        """The environment as it is."""
+        self.kept = True
+        return self.env, self.last
+
+    async def restore(self, snapshot: tuple[gymnasium.Env[Any, Any], Seen]) -> Seen:
+        """Go on from a snapshot."""
+        await self.close()
+        (self.env, self.last), self.kept = snapshot, True
+        return self.last
+
+    async def close(self) -> None:
+        """Close the environment, unless it is a snapshot."""
+        if not self.kept:
+            self.env.close()
+
+    def _copied(self) -> gymnasium.Env[Any, Any]:
+        try:
+            return copy.deepcopy(self.env)
+        except Exception as cause:
+            raise EnvError(
+                f"{self.wanted.id}: cannot be copied ({type(cause).__name__}: {cause}); "
+                "set env.snapshot=replay."
+            ) from cause
 
     def _seen(
         self,
@@ -257,15 +291,11 @@ class GymSimulator:
         text = find_text(observation, info, wanted.text_key)
         if text is None:
             raise EnvError(f"{wanted.id}: shows no text any more.")
-        self.legal = wanted.actions
+        legal = wanted.actions
         if wanted.legal_key is not None:
-            self.legal = find_actions(info, wanted.legal_key) or ()
-        return Seen(text, reward, terminated, truncated, legal_actions=self.legal)
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> GymSimulator:
-        copied = GymSimulator(copy.deepcopy(self.env, memo), self.wanted)
-        copied.legal = self.legal
-        return copied
+            legal = find_actions(info, wanted.legal_key) or ()
+        self.last = Seen(text, reward, terminated, truncated, legal_actions=legal)
+        return self.last
 
 
 @dataclass(frozen=True)
@@ -277,25 +307,25 @@ class ReturnVerifier:
     async def verify(self, task: Task, trajectory: Trajectory, state: object) -> Verdict:
         """Whether the return of the actions meets the rule."""
         compare, limit = parse_rule(self.env.success)
-        total = self.play(task, trajectory.actions)
+        total = await self.play(task, trajectory.actions)
         correct = COMPARISONS[compare](total, limit)
         reason = f"return {total:g}, which is {'' if correct else 'not '}{compare} {limit:g}"
         return Verdict(correct, float(correct), reason)
 
-    def play(self, task: Task, actions: Sequence[str]) -> float:
+    async def play(self, task: Task, actions: Sequence[str]) -> float:
         """Sum of rewards of the actions up to the episode's end."""
-        simulator = self.env.simulator()
+        session = self.env.session()
         try:
-            simulator.reset(task, seed=0)
+            await session.reset(task, seed=0)
             total = 0.0
             for action in actions:
-                seen = simulator.step(action)
+                seen = await session.step(action)
                 total += seen.reward
                 if seen.terminated or seen.truncated:
                     break
             return total
         finally:
-            simulator.close()
+            await session.close()
 
 
 def parse_rule(text: str) -> tuple[str, float]:

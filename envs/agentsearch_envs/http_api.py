@@ -4,12 +4,15 @@
 
 The calls are create, reset, step, observation and close, as in AgentGym's servers (Xi et
 al., 2024, arXiv 2406.04151) and OpenEnv's, and beside them snapshot and restore: states are
-values, so that going back costs nothing. `docs/environments/http.md` has every call.
+values, so that going back costs nothing. Tasks are listed and episodes judged, so that a
+search can run in another process, too (`over_http.py`). `docs/environments/http.md` has
+every call.
 """
 
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 import logging
 import math
@@ -18,9 +21,10 @@ import secrets
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Sequence
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
+from fractions import Fraction
 from itertools import takewhile
-from typing import Any, Literal, TypeVar, get_args
+from typing import Any, Literal, TypeVar, cast, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.applications import Starlette
@@ -31,12 +35,13 @@ from starlette.routing import Route
 
 from agentsearch.errors import AgentSearchError, ConfigError, EnvError, boundary, did_you_mean
 from agentsearch.protocols import Environment
-from agentsearch.types import Step, Task
+from agentsearch.types import Step, Task, Trajectory, Turn
 
 Split = Literal["train", "dev", "test"]
 SPLITS: tuple[Split, ...] = get_args(Split)
 MAX_BODY = 1 << 20  # bytes of a request
 LONGEST_ERROR = 500  # characters
+LONGEST_LIST = 100  # tasks of one call
 
 log = logging.getLogger(__name__)
 
@@ -55,7 +60,7 @@ def application(
         env: what is served; sessions share it, and nothing else.
         max_sessions: most sessions open at once.
         timeout_s: seconds without a call after which a session is closed.
-        max_snapshots: most snapshots of an episode.
+        max_snapshots: most snapshots of a session; the least recently used is dropped.
         clock: seconds that only grow.
 
     Raises:
@@ -73,6 +78,7 @@ def application(
         routes=[
             Route("/", got(Nothing, server.describe)),
             Route("/health", got(Nothing, server.health)),
+            Route("/tasks", got(Listing, server.listing)),
             Route("/observation", got(InSession, server.observation)),
             Route("/create", posted(Nothing, server.create), methods=["POST"]),
             Route("/reset", posted(Reset, server.reset), methods=["POST"]),
@@ -80,6 +86,7 @@ def application(
             Route("/snapshot", posted(InSession, server.snapshot), methods=["POST"]),
             Route("/restore", posted(Restore, server.restore), methods=["POST"]),
             Route("/close", posted(InSession, server.close), methods=["POST"]),
+            Route("/verify", posted(Judge, server.verify), methods=["POST"]),
         ],
         exception_handlers={
             Refused: refused,
@@ -106,12 +113,32 @@ class InSession(Nothing):
     id: str = Field(description="the id that /create gave")
 
 
-class Reset(InSession):
-    """Begin the episode of a task."""
+class Listing(Nothing):
+    """Some tasks of a split."""
+
+    split: Split = Field("train", description="train, dev or test")
+    start: int = Field(0, ge=0, description="a whole number, the index of the first task")
+    count: int = Field(
+        LONGEST_LIST, ge=1, le=LONGEST_LIST, description=f"a whole number from 1 to {LONGEST_LIST}"
+    )
+
+
+class Start(Nothing):
+    """Where an episode begins."""
 
     task: str | int = Field(description="a task id, or its index in the split")
     split: Split = Field("train", description="train, dev or test")
     seed: int = Field(0, ge=0, lt=1 << 63, description="a whole number from 0 to 2**63 - 1")
+
+
+class Reset(Start, InSession):
+    """Begin the episode of a task."""
+
+
+class Judge(Start):
+    """An episode from its start."""
+
+    actions: list[str] = Field(description="a list of texts")
 
 
 class Act(InSession):
@@ -156,7 +183,7 @@ def got(model: type[Asked], answer: Answer[Asked]) -> Endpoint:
 
     async def endpoint(request: Request) -> Response:
         with in_sentences(model):
-            asked = model.model_validate(dict(request.query_params))
+            asked = model.model_validate_strings(dict(request.query_params))
         return as_json(await answer(asked))
 
     return endpoint
@@ -265,7 +292,10 @@ class Moment:
 
 @dataclass(slots=True, eq=False)
 class Session:
-    """One caller's episode and its snapshots; `used` is when it was last called."""
+    """One caller's episode and snapshots, the least recently used first.
+
+    `used` is when it was last called.
+    """
 
     used: float
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -313,6 +343,9 @@ class Server:
             "max_steps": spec.max_steps,
             "actions": spec.actions,
             "reversible": spec.reversible,
+            "mode": spec.mode,
+            "about": spec.about,
+            "answers": hasattr(self.env, "answer"),
             "splits": {split: len(each.tasks) for split, each in self.tasks.items()},
             "limits": {
                 "max_sessions": self.max_sessions,
@@ -321,8 +354,16 @@ class Server:
                 "max_body": MAX_BODY,
             },
             "calls": {
-                "GET": ["/", "/health", "/observation"],
-                "POST": ["/create", "/reset", "/step", "/snapshot", "/restore", "/close"],
+                "GET": ["/", "/health", "/tasks", "/observation"],
+                "POST": [
+                    "/create",
+                    "/reset",
+                    "/step",
+                    "/snapshot",
+                    "/restore",
+                    "/close",
+                    "/verify",
+                ],
             },
         }
 
@@ -330,6 +371,17 @@ class Server:
         """That the server answers, and how full it is."""
         self.expire()
         return {"status": "healthy", "sessions": len(self.sessions)}
+
+    async def listing(self, asked: Listing) -> dict[str, Any]:
+        """Tasks with their ids and prompts, from `start` on; fewer at the end of the split."""
+        tasks = self.tasks[asked.split].tasks
+        listed: list[dict[str, str]] = []
+        with boundary(EnvError, "tasks"):
+            for index in range(asked.start, min(asked.start + asked.count, len(tasks))):
+                task = tasks[index]
+                listed.append({"id": task.id, "prompt": task.prompt})
+                await asyncio.sleep(0)  # a task may be a whole world to make
+        return {"split": asked.split, "start": asked.start, "tasks": listed}
 
     async def create(self, asked: Nothing) -> dict[str, Any]:
         """Open a session."""
@@ -345,14 +397,11 @@ class Server:
         return {"id": name}
 
     async def reset(self, asked: Reset) -> dict[str, Any]:
-        """Begin an episode; snapshots of the one before are dropped."""
+        """Begin an episode."""
         async with self.session(asked.id) as session:
-            task = await self.tasks[asked.split].find(asked.task)
-            with boundary(EnvError, "reset"):
-                state = await self.env.reset(task, seed=asked.seed)
-            moment = Moment(task, Step(state))
+            moment = await self.started(asked)
             reply = self.with_task(moment)
-            session.moment, session.snapshots = moment, {}
+            session.moment = moment
             return reply
 
     async def step(self, asked: Act) -> dict[str, Any]:
@@ -363,12 +412,7 @@ class Server:
                 raise Refused(
                     409, "The episode has ended; /reset begins another, /restore goes back."
                 )
-            with boundary(EnvError, "step"):
-                step = await self.env.step(before.last.state, asked.action)
-            steps = before.steps + 1
-            late = steps >= self.env.spec.max_steps and not step.terminated
-            step = replace(step, truncated=step.truncated or late)
-            moment = Moment(before.task, step, steps)
+            moment = await self.after(before, asked.action)
             reply = self.seen(moment)
             session.moment = moment
             return reply
@@ -379,32 +423,37 @@ class Server:
             return self.with_task(session.now)
 
     async def snapshot(self, asked: InSession) -> dict[str, Any]:
-        """Keep this moment of the episode under a name."""
+        """Keep this moment under a name; the least recently used makes room for it."""
         async with self.session(asked.id) as session:
             moment = session.now
-            if len(session.snapshots) >= self.max_snapshots:
-                raise Refused(
-                    429,
-                    f"The episode has {self.max_snapshots} snapshots, the most; /reset drops them.",
-                )
-            session.taken += 1  # never a name twice: one of an earlier episode stays unknown
-            name = f"snapshot-{session.taken}"
+            session.taken += 1
+            name = f"{asked.id}.{session.taken}"
             session.snapshots[name] = moment
+            if len(session.snapshots) > self.max_snapshots:
+                del session.snapshots[next(iter(session.snapshots))]
             return {"snapshot": name}
 
     async def restore(self, asked: Restore) -> dict[str, Any]:
-        """Go back to a moment that was kept; it stays kept."""
+        """Go to a moment that was kept, in this session or another; it stays kept."""
         async with self.session(asked.id) as session:
-            if asked.snapshot not in session.snapshots:
-                raise Refused(
-                    404,
-                    f"This episode has no snapshot {reprlib.repr(asked.snapshot)}; "
-                    "/reset drops all of them.",
-                )
-            moment = session.snapshots[asked.snapshot]
+            moment = self.kept(asked.snapshot)
             reply = self.with_task(moment)
             session.moment = moment
             return reply
+
+    async def verify(self, asked: Judge) -> dict[str, Any]:
+        """Play the actions from the start and ask the verifier; what follows the end is ignored."""
+        moment, turns = await self.started(asked), list[Turn]()
+        for action in asked.actions:
+            if moment.done:
+                break
+            observation = self.look("observe", moment)
+            moment = await self.after(moment, action)
+            turns.append(Turn(observation, action, moment.last.reward))
+        last, final = moment.last, self.look("observe", moment)
+        path = Trajectory(moment.task.id, tuple(turns), last.terminated, last.truncated, final)
+        with boundary(EnvError, "verify"):
+            return asdict(await self.env.verifier.verify(moment.task, path, last.state))
 
     async def close(self, asked: InSession) -> dict[str, Any]:
         """End a session, without waiting for a step that hangs."""
@@ -415,21 +464,59 @@ class Server:
 
     # what the calls share
 
+    async def started(self, asked: Start) -> Moment:
+        """The moment after a reset."""
+        task = await self.tasks[asked.split].find(asked.task)
+        with boundary(EnvError, "reset"):
+            return Moment(task, Step(await self.env.reset(task, seed=asked.seed)))
+
+    async def after(self, before: Moment, action: str) -> Moment:
+        """The moment after an action."""
+        with boundary(EnvError, "step"):
+            step = await self.env.step(before.last.state, action)
+        steps = before.steps + 1
+        late = steps >= self.env.spec.max_steps and not step.terminated
+        step = replace(step, truncated=step.truncated or late)
+        return Moment(before.task, step, steps)
+
+    def kept(self, name: str) -> Moment:
+        """The moment of a snapshot, which counts as used now, and so does its session.
+
+        Raises:
+            Refused: there is none.
+        """
+        owner = name.partition(".")[0]
+        session = self.sessions.get(owner)
+        if session is None or name not in session.snapshots:
+            raise Refused(
+                410,
+                f"There is no snapshot {reprlib.repr(name)}: it was never taken, its session is "
+                f"closed, or {self.max_snapshots:,} others were used since.",
+            )
+        self.touch(owner, session)
+        moment = session.snapshots[name] = session.snapshots.pop(name)
+        return moment
+
+    def look(self, what: str, moment: Moment) -> Any:
+        """What a plain method of the environment says of a moment."""
+        with boundary(EnvError, what):
+            return getattr(self.env, what)(moment.last.state)
+
     def seen(self, moment: Moment) -> dict[str, Any]:
         """What an agent sees and a trainer is paid; rewards are shown, for they are what it is for.
 
-        The verifier is not asked: nothing but the environment's own rewards leaves here.
+        The verifier is not asked, but by `/verify` alone.
         """
         last = moment.last
         if not math.isfinite(last.reward):
             raise EnvError(f"The reward is {last.reward}, which is no finite number.")
-        with boundary(EnvError, "observe"):
-            observation = self.env.observe(last.state)
-        with boundary(EnvError, "legal_actions"):
-            legal = self.env.legal_actions(last.state)
+        legal = self.look("legal_actions", moment)
+        answers = moment.done and hasattr(self.env, "answer")
         return {
-            "observation": observation,
+            "observation": self.look("observe", moment),
             "legal_actions": None if legal is None else list(legal),
+            "key": written(self.look("key", moment)),
+            "answer": self.look("answer", moment) if answers else None,
             "reward": float(last.reward),
             "terminated": last.terminated,
             "truncated": last.truncated,
@@ -483,6 +570,31 @@ class Server:
             f"There is no session {reprlib.repr(name)}: it was never made, was closed, or had no "
             f"call for {self.timeout_s:g} s.",
         )
+
+
+def written(key: object) -> str | None:
+    """A key as a text that equal keys share; None where it is no plain data."""
+    try:
+        return hashlib.sha256(_plain(key).encode("utf-8", "surrogatepass")).hexdigest()[:32]
+    except TypeError:
+        return None
+
+
+def _plain(key: object) -> str:
+    """Equal for equal keys in any process, as `repr` is for the simple types.
+
+    Raises:
+        TypeError: a type of which that is not known.
+    """
+    if key is None or isinstance(key, str | bytes | int | float | Fraction):
+        return repr(key)
+    if isinstance(key, tuple):
+        return f"({','.join(map(_plain, cast(tuple[object, ...], key)))})"
+    if isinstance(key, frozenset):
+        return f"{{{','.join(sorted(map(_plain, cast(frozenset[object], key))))}}}"
+    if is_dataclass(key) and not isinstance(key, type):
+        return _plain(tuple(getattr(key, each.name) for each in fields(key) if each.compare))
+    raise TypeError(type(key).__name__)
 
 
 class Tasks:

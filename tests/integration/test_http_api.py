@@ -11,6 +11,7 @@ import sys
 import threading
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from fractions import Fraction
 
 import pytest
 
@@ -99,14 +100,16 @@ async def episode(env, task, seed, choose):
         step = await env.step(state, action)
         state, steps = step.state, steps + 1
         truncated = step.truncated or (steps == env.spec.max_steps and not step.terminated)
-        legal = env.legal_actions(state)
+        legal, done = env.legal_actions(state), step.terminated or truncated
         reply = {
             "observation": env.observe(state),
             "legal_actions": None if legal is None else list(legal),
+            "key": http_api.written(env.key(state)),
+            "answer": env.answer(state) if done and hasattr(env, "answer") else None,
             "reward": step.reward,
             "terminated": step.terminated,
             "truncated": truncated,
-            "done": step.terminated or truncated,
+            "done": done,
             "valid": step.valid,
             "steps": steps,
         }
@@ -231,26 +234,130 @@ def test_a_snapshot_of_the_end_is_still_the_end(letters):
     assert letters.refused("/step", id=name, action="a")[0] == 409
 
 
-def test_snapshots_belong_to_one_episode_of_one_session(letters):
-    one, two = letters.session(), letters.session()
+def test_any_session_can_go_to_a_snapshot_also_after_a_reset(letters):
+    one, two = letters.session(), letters.session("letters/train/3")
+    here = letters.ok("/step", id=one, action="c")
     kept = letters.ok("/snapshot", id=one)["snapshot"]
-    assert letters.refused("/restore", id=two, snapshot=kept)[0] == 404
     letters.ok("/reset", id=one, task=1)
-    status, text = letters.refused("/restore", id=one, snapshot=kept)
-    assert status == 404 and kept in text
-    assert letters.ok("/snapshot", id=one)["snapshot"] != kept
+    there = letters.ok("/restore", id=two, snapshot=kept)
+    assert there == {"task": "letters/train/0", "prompt": "Spell the word.", **here}
+    assert letters.ok("/step", id=two, action="a")["steps"] == 2
+    assert letters.get("/observation", id=one).json()["task"] == "letters/train/1"
+    letters.ok("/close", id=one)
+    status, text = letters.refused("/restore", id=two, snapshot=kept)
+    assert status == 410 and kept in text and "its session is closed" in text
 
 
-def test_snapshots_have_a_cap_that_reset_empties():
+@pytest.mark.parametrize("snapshot", ["", "snapshot-1", "0000.1", "{id}", "{id}.2", "{id}.1.1"])
+def test_a_snapshot_that_was_never_taken(letters, snapshot):
+    name = letters.session()
+    letters.ok("/snapshot", id=name)
+    status, text = letters.refused("/restore", id=name, snapshot=snapshot.format(id=name))
+    assert status == 410 and "no snapshot" in text
+
+
+def test_the_least_recently_used_snapshot_of_a_session_is_dropped():
     with client_of(Letters(), max_snapshots=2) as client:
-        name = client.session()
-        client.ok("/snapshot", id=name)
-        kept = client.ok("/snapshot", id=name)["snapshot"]
-        status, text = client.refused("/snapshot", id=name)
-        assert status == 429 and "2 snapshots" in text
-        client.ok("/restore", id=name, snapshot=kept)
-        client.ok("/reset", id=name, task=0)
-        client.ok("/snapshot", id=name)
+        name, other = client.session(), client.session()
+        first, second = (client.ok("/snapshot", id=name)["snapshot"] for _ in range(2))
+        client.ok("/restore", id=name, snapshot=first)
+        third = client.ok("/snapshot", id=name)["snapshot"]
+        assert client.refused("/restore", id=name, snapshot=second)[0] == 410
+        client.ok("/snapshot", id=other)
+        for kept in (first, third):
+            client.ok("/restore", id=name, snapshot=kept)
+
+
+def test_a_session_whose_snapshots_are_used_is_not_idle():
+    clock = Clock()
+    with client_of(Letters(), timeout_s=60, clock=clock) as client:
+        owner, user = client.session(), client.session()
+        kept = client.ok("/snapshot", id=owner)["snapshot"]
+        for _ in range(3):
+            clock.now += 50
+            client.ok("/restore", id=user, snapshot=kept)
+        clock.now += 61
+        assert client.get("/health").json()["sessions"] == 0
+
+
+# -- for a search in another process ---------------------------------------------------
+
+
+def test_keys_are_equal_where_those_of_the_environment_are(game24):
+    name = game24.session("game24/1-2-3-4")
+    start = game24.ok("/snapshot", id=name)["snapshot"]
+    one = game24.ok("/step", id=name, action="2 * 1")["key"]
+    game24.ok("/restore", id=name, snapshot=start)
+    two = game24.ok("/step", id=name, action="2 / 1")["key"]
+    game24.ok("/restore", id=name, snapshot=start)
+    three = game24.ok("/step", id=name, action="2 + 1")["key"]
+    assert one == two != three
+    assert len(one) == 32
+
+
+@dataclass(frozen=True)
+class Marked:
+    """A key with all that may be in one; what is not compared does not count."""
+
+    place: tuple
+    things: frozenset
+    notes: list = field(default_factory=list, compare=False)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        (-1, -2, False),
+        ("1", 1, False),
+        (b"a", "a", False),
+        ((1, 2), (2, 1), False),
+        (((1,), 2), ((1, 2),), False),
+        ((), None, False),
+        (Fraction(1, 3), Fraction(2, 6), True),
+        (frozenset("abcdefgh"), frozenset("hgfedcba"), True),
+        (Marked((1, None), frozenset({"x"}), [1]), Marked((1, None), frozenset({"x"}), [2]), True),
+        (Marked((1, None), frozenset({"x"})), Marked((1, None), frozenset({"y"})), False),
+        ("\ud83d", "\ud83e", False),
+    ],
+)
+def test_equal_keys_are_written_alike_and_others_are_not(one, other, same):
+    assert (one == other) is same
+    assert (http_api.written(one) == http_api.written(other)) is same
+
+
+def test_a_key_that_is_no_plain_data_is_null():
+    assert http_api.written((1, object())) is None
+    assert http_api.written([1]) is None
+
+
+def test_tasks_are_listed_in_pages(game24):
+    env = Game24()
+    for start, count in ((0, 100), (1052, 7), (1060, 100), (5000, 1)):
+        listed = game24.get("/tasks", split="train", start=start, count=count).json()
+        expected = env.tasks("train")[start : start + count]
+        assert listed["tasks"] == [{"id": t.id, "prompt": t.prompt} for t in expected]
+    assert game24.get("/tasks").json()["split"] == "train"
+    for query, says in (
+        ({"split": "trian"}, "must be train, dev or test"),
+        ({"start": "-1"}, "'start' must be a whole number"),
+        ({"start": "x"}, "'start' must be a whole number"),
+        ({"count": "101"}, "from 1 to 100, not '101'"),
+    ):
+        status, text = game24.sentence(game24.get("/tasks", **query))
+        assert status == 400 and says in text
+
+
+def test_an_episode_is_judged_by_the_verifier(game24):
+    start = {"task": "game24/1-2-3-4", "split": "train", "seed": 0}
+    path = ["2 * 1", "3 * 2", "6 * 4"]
+    right = game24.ok("/verify", **start, actions=path)
+    assert (right["correct"], right["credit"]) == (True, 1.0)
+    assert game24.ok("/verify", **start, actions=[*path, "fly away"]) == right
+    for actions in ([], path[:2], ["fly away", *path]):  # an invalid one counts as a step
+        assert not game24.ok("/verify", **start, actions=actions)["correct"]
+    status, text = game24.refused("/verify", **start, actions="2 * 1")
+    assert status == 400 and "'actions' must be a list of texts" in text
+    assert game24.refused("/verify", task=-1, actions=[])[0] == 404
 
 
 # -- sessions --------------------------------------------------------------------------

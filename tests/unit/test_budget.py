@@ -110,7 +110,7 @@ def test_an_account_charges_itself_and_its_budget():
 
 def test_usage_as_a_record_tells_its_tokens():
     record = Usage(prompt_tokens=10, cached_tokens=4, generated_tokens=2).to_dict()
-    assert record["tokens"] == 8 and record["calls"] == 0 and len(record) == 14
+    assert record["tokens"] == 8 and record["calls"] == 0 and len(record) == 15
 
 
 def test_tokens_run_out():

@@ -43,3 +43,16 @@ def check_request(request: Request) -> None:
         raise EngineError(f"The request has temperature={request.temperature}; use 0 or more.")
     if not 0 < request.top_p <= 1:
         raise EngineError(f"The request has top_p={request.top_p}; use more than 0, at most 1.")
+
+
+def check_unforced(request: Request, name: str) -> None:
+    """Called by engines that cannot keep a sample to given texts.
+
+    Raises:
+        EngineError: the request asks for that.
+    """
+    if request.among is not None:
+        raise EngineError(
+            f"The engine '{name}' cannot keep its samples to given texts (`among`); "
+            "score them with `choices`, or use a vLLM server."
+        )

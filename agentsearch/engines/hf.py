@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from agentsearch.engines.batcher import Batcher
-from agentsearch.engines.guard import check_real_engines_allowed, check_request
+from agentsearch.engines.guard import check_real_engines_allowed, check_request, check_unforced
 from agentsearch.engines.memory import Memory, has_one_answer
 from agentsearch.errors import ConfigError, EngineError, boundary
 from agentsearch.seeds import derive_seed
@@ -87,6 +87,7 @@ class HFEngine:
         """Sample `n` completions, or score `choices`, batched with whatever else waits."""
         check_real_engines_allowed("hf")
         check_request(request)
+        check_unforced(request, "hf")
         if self.memory and has_one_answer(request):
             return await self._memory.reply(request)
         return await self._answer(request)

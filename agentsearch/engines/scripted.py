@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from agentsearch.engines.guard import check_unforced
 from agentsearch.errors import CannotScore, ConfigError, EngineError
 from agentsearch.seeds import derive_seed
 from agentsearch.types import Completion, Request
@@ -38,6 +39,7 @@ class ScriptedEngine:
 
     async def generate(self, request: Request) -> list[Completion]:
         """The scripted completions, after `latency_s`."""
+        check_unforced(request, "scripted")
         if self.latency_s > 0:
             await asyncio.sleep(self.latency_s)
         prompt = self.count_prompt_tokens(request)

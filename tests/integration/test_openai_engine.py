@@ -1,202 +1,38 @@
 """The openai engine against a real HTTP server on loopback that the test starts."""
 
 import asyncio
-import json
-import math
+import inspect
 import socket
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from agentsearch.engines.hf import HFEngine
 from agentsearch.engines.openai import OpenAIEngine
+from agentsearch.engines.room import Room
 from agentsearch.errors import ConfigError, EngineError
 from agentsearch.types import Completion, Message, Request
+from tests.servers import (
+    END,
+    GO,
+    PROMPT,
+    FakeServer,
+    ask,
+    encode,
+    engine_at,
+    logprobs_of,
+    render,
+    serving,
+)
 
-pytest.importorskip("openai")
+pytest.importorskip("aiohttp")
 
-END = 2
 KEY = "sk-very-secret-0123456789"
-
-
-class FakeServer(ThreadingHTTPServer):
-    """A server in the manner of vLLM whose tokens are characters.
-
-    The text of a sample depends on its seed, the log-probability of a token on the token.
-    Attributes set by a test switch abilities off and faults on.
-    """
-
-    daemon_threads = True
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.server_address[1]}/v1"
-        self.requests: list[tuple[str, dict[str, Any], str]] = []
-        self.refused: set[str] = set()  # fields answered with 400
-        self.missing: set[str] = set()  # paths answered with 404
-        self.ignores_n = False
-        self.gives_ids = True
-        self.gives_usage = True
-        self.echo = "logprobs"  # or "nulls", or ""
-        self.cached = 0  # prompt tokens of an echo that the prefix cache served
-        self.failures: list[int] = []  # status codes of the next replies
-        self.raw: bytes | None = None  # sent instead of any chat completion
-        self.pause_s = 0.0
-        self.key: str | None = None
-        self.in_flight = self.most_in_flight = 0
-        self.lock = threading.Lock()
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that went away is no news."""
-
-    def chats(self) -> list[dict[str, Any]]:
-        return [body for path, body, _ in self.requests if path == "/v1/chat/completions"]
-
-
-def logprob(token: int) -> float:
-    return -token / 1000
-
-
-def encode(text: str) -> list[int]:
-    return [ord(char) for char in text]
-
-
-def render(messages: list[dict[str, str]], prompting: bool) -> list[int]:
-    ids: list[int] = []
-    for message in messages:
-        ids += [1, *encode(f"{message['role']}\n{message['content']}"), END, *encode("\n")]
-    return ids + ([1, *encode("assistant\n")] if prompting else [])
-
-
-class Handler(BaseHTTPRequestHandler):
-    """One connection to a FakeServer."""
-
-    protocol_version = "HTTP/1.1"
-    server: FakeServer
-
-    def log_message(self, format: str, *args: Any) -> None:
-        """Say nothing."""
-
-    def do_GET(self) -> None:
-        if self.path != "/v1/models":
-            return self.fail(404, "no such page")
-        return self.reply(200, {"data": [{"id": "fake"}, {"id": "fake-large"}]})
-
-    def do_POST(self) -> None:
-        server = self.server
-        body = json.loads(self.rfile.read(int(self.headers["content-length"])))
-        with server.lock:
-            server.requests.append((self.path, body, self.headers.get("authorization", "")))
-            server.in_flight += 1
-            server.most_in_flight = max(server.most_in_flight, server.in_flight)
-            failure = server.failures.pop(0) if server.failures else None
-        time.sleep(server.pause_s)
-        with server.lock:
-            server.in_flight -= 1
-        self.answer(server, body, failure)
-
-    def answer(self, server: FakeServer, body: dict[str, Any], failure: int | None) -> None:
-        unknown = server.refused & body.keys()
-        if failure:
-            self.fail(failure, "out of order")
-        elif server.key and self.headers.get("authorization") != f"Bearer {server.key}":
-            self.fail(401, f"wrong key: {self.headers.get('authorization')}")
-        elif self.path in server.missing:
-            self.fail(404, "no such page")
-        elif body["model"] != "fake":
-            self.fail(404, f"no model {body['model']}")
-        elif unknown:
-            self.fail(400, f"unknown field {sorted(unknown)}")
-        elif self.path == "/v1/chat/completions":
-            self.chat(server, body)
-        elif self.path == "/tokenize":
-            ids = (
-                render(body["messages"], body["add_generation_prompt"])
-                if "messages" in body
-                else encode(body["prompt"])
-            )
-            self.reply(200, {"count": len(ids), "tokens": ids})
-        elif self.path == "/v1/completions":
-            self.complete(server, body)
-        else:
-            self.fail(404, "no such page")
-
-    def chat(self, server: FakeServer, body: dict[str, Any]) -> None:
-        if server.raw is not None:
-            return self.reply(200, server.raw)
-        n = 1 if server.ignores_n else body.get("n", 1)
-        prompt = render(body["messages"], True)
-        choices = [self.choice(server, body, i) for i in range(n)]
-        reply: dict[str, Any] = {"choices": choices[::-1], "system_fingerprint": "fp_7"}
-        if server.gives_usage:
-            generated = sum(len(choice["message"]["content"]) + 1 for choice in choices)
-            reply["usage"] = {
-                "prompt_tokens": len(prompt),
-                "completion_tokens": generated,
-                "prompt_tokens_details": {"cached_tokens": 3},
-            }
-        if server.gives_ids and body.get("return_token_ids"):
-            reply["prompt_token_ids"] = prompt
-        return self.reply(200, reply)
-
-    def choice(self, server: FakeServer, body: dict[str, Any], i: int) -> dict[str, Any]:
-        text = str(body["seed"]) + i * "+"
-        ids = [*encode(text), END]
-        choice: dict[str, Any] = {
-            "index": i,
-            "message": {"role": "assistant", "content": text},
-            "finish_reason": "stop" if body["max_tokens"] > 3 else "length",
-        }
-        if body.get("logprobs"):
-            content = [{"token": "?", "logprob": logprob(token)} for token in ids]
-            choice["logprobs"] = {"content": content}
-        if server.gives_ids and body.get("return_token_ids"):
-            choice["token_ids"] = ids
-        return choice
-
-    def complete(self, server: FakeServer, body: dict[str, Any]) -> None:
-        kinds = {"logprobs": logprob, "nulls": lambda token: None}
-        echoes = [
-            [None, *map(kinds[server.echo], ids[1:])] if server.echo else []
-            for ids in body["prompt"]
-        ]
-        choices = [
-            {"index": i, "text": "", "logprobs": {"token_logprobs": echo}}
-            for i, echo in enumerate(echoes)
-        ]
-        cached = {"prompt_tokens_details": {"cached_tokens": server.cached}}
-        self.reply(200, {"choices": choices, "usage": cached})
-
-    def fail(self, status: int, message: str) -> None:
-        self.reply(status, {"error": {"message": message}})
-
-    def reply(self, status: int, body: dict[str, Any] | bytes) -> None:
-        data = body if isinstance(body, bytes) else json.dumps(body).encode()
-        self.send_response(status)
-        self.send_header("content-type", "application/json")
-        self.send_header("content-length", str(len(data)))
-        self.send_header("retry-after-ms", "5")
-        self.end_headers()
-        self.wfile.write(data)
-
-
-@contextmanager
-def serving() -> Iterator[FakeServer]:
-    server = FakeServer()
-    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-    thread.start()
-    try:
-        yield server
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
 
 
 @pytest.fixture
@@ -208,24 +44,6 @@ def server() -> Iterator[FakeServer]:
 @pytest.fixture(autouse=True)
 def no_key(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
-
-
-def ask(engine: OpenAIEngine, *requests: Request) -> list[list[Completion]]:
-    async def main() -> list[list[Completion]]:
-        try:
-            return await asyncio.gather(*(engine.generate(request) for request in requests))
-        finally:
-            await engine.close()
-
-    return asyncio.run(main())
-
-
-def engine_at(server: FakeServer, **fields: Any) -> OpenAIEngine:
-    return OpenAIEngine("fake", server.url, **fields)
-
-
-GO = (Message("system", "be brief"), Message("user", "go"))
-PROMPT = render([{"role": m.role, "content": m.content} for m in GO], True)
 
 
 # sampling
@@ -244,9 +62,9 @@ def test_samples_come_in_one_request_with_tokens_and_usage(server: FakeServer):
         assert completion.tokens is not None
         assert completion.tokens.prompt == tuple(PROMPT)
         assert completion.tokens.ids == ids
-        assert completion.tokens.logprobs == tuple(map(logprob, ids))
+        assert completion.tokens.logprobs == tuple(logprobs_of(PROMPT, ids))
         assert all(completion.tokens.sampled)
-        assert completion.logprob == pytest.approx(sum(map(logprob, ids)))
+        assert completion.logprob == pytest.approx(sum(logprobs_of(PROMPT, ids)))
         assert completion.prompt_tokens == len(PROMPT)
         assert completion.cached_tokens == (len(PROMPT) if i else 3)
         assert completion.generated_tokens == len(ids)
@@ -405,19 +223,6 @@ def test_without_a_key_a_dummy_is_sent(server: FakeServer):
 # faults
 
 
-def test_a_passing_failure_is_tried_again(server: FakeServer):
-    server.failures = [500, 503, 429]
-    assert ask(engine_at(server, retries=3), Request(GO))
-    assert len(server.chats()) == 4
-
-
-def test_a_lasting_failure_is_an_error_with_the_servers_words(server: FakeServer):
-    server.failures = [500] * 9
-    with pytest.raises(EngineError, match="HTTP 500 after 3 attempts: out of order"):
-        ask(engine_at(server, retries=2), Request(GO))
-    assert len(server.chats()) == 3
-
-
 def test_a_refused_request_gives_the_servers_words_and_teaches_nothing(server: FakeServer):
     server.refused = {"top_k"}
     engine = engine_at(server)
@@ -441,25 +246,6 @@ def test_a_wrong_path_points_at_the_address(server: FakeServer):
         ask(engine_at(server), Request(GO))
 
 
-@pytest.mark.parametrize(
-    ("raw", "words"),
-    [
-        (b"{not json", "no JSON"),
-        (b"", "no JSON"),
-        (b"[1, 2]", "no JSON object"),
-        (b"{}", "without choices"),
-        (b'{"choices": []}', "without choices"),
-        (b'{"choices": [{"index": 0}]}', "malformed"),
-        (b'{"choices": {"a": 1}}', "malformed"),
-        (b'{"choices": [{"message": {}, "logprobs": {"content": [{}]}}]}', "malformed"),
-    ],
-)
-def test_a_reply_of_another_shape_is_an_error(server: FakeServer, raw: bytes, words: str):
-    server.raw = raw
-    with pytest.raises(EngineError, match=words):
-        ask(engine_at(server), Request(GO))
-
-
 def test_an_unreachable_server_is_named(server: FakeServer):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))  # bound but not listening
@@ -468,10 +254,20 @@ def test_an_unreachable_server_is_named(server: FakeServer):
             ask(OpenAIEngine("fake", url, retries=0), Request(GO))
 
 
-def test_a_silent_server_is_a_timeout(server: FakeServer):
-    server.pause_s = 0.5
-    with pytest.raises(EngineError, match="did not answer within 0.1 s, in 1 attempt;"):
-        ask(engine_at(server, timeout_s=0.1, retries=0), Request(GO))
+def test_a_key_in_a_servers_words_is_hidden(server: FakeServer, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    server.refused = {KEY}
+    with pytest.raises(EngineError, match="unknown field") as caught:
+        ask(engine_at(server, extra_body={KEY: 1}), Request(GO))
+    assert KEY not in str(caught.value)
+
+
+def test_a_proxy_of_the_environment_is_used(server: FakeServer, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("http_proxy", server.url.removesuffix("/v1"))
+    monkeypatch.setenv("no_proxy", "")
+    with pytest.raises(EngineError, match="nowhere.invalid/v1 answered HTTP 404"):
+        ask(OpenAIEngine("fake", "http://nowhere.invalid/v1", retries=0), Request(GO))
+    assert server.requests[-1][0] == "http://nowhere.invalid/v1/chat/completions"
 
 
 def test_a_failure_of_one_request_leaves_the_others_alone(server: FakeServer):
@@ -489,37 +285,128 @@ def test_a_failure_of_one_request_leaves_the_others_alone(server: FakeServer):
     assert sorted(isinstance(result, EngineError) for result in results) == [False, False, True]
 
 
-# scoring
+# a forced choice
 
 
-def test_choices_are_scored_from_the_echo(server: FakeServer):
-    request = Request(GO, choices=("left", "go right", ""))
-    (completions,) = ask(engine_at(server), request)
-    (body,) = [body for path, body, _ in server.requests if path == "/v1/completions"]
-    assert (body["max_tokens"], body["echo"]) == (0, True)
-    for completion, text, sent in zip(
-        completions, request.choices or (), body["prompt"], strict=True
-    ):
-        ids = [*encode(text), END]
-        assert sent == PROMPT + ids
-        assert completion.tokens is not None
-        assert completion.tokens.ids == tuple(ids)
-        assert completion.tokens.prompt == tuple(PROMPT)
-        assert not any(completion.tokens.sampled)
-        assert completion.logprob == pytest.approx(math.fsum(map(logprob, ids)))
-        assert (completion.finish, completion.text) == ("scored", text)
-        assert completion.prompt_tokens == len(PROMPT)
-        assert completion.generated_tokens == len(ids)
+def test_a_reply_can_be_forced_to_be_one_of_given_texts(server: FakeServer):
+    actions = ("left", "right", "wait")
+    request = Request(GO, n=2, among=actions, seed=1)
+    (found,) = ask(engine_at(server), request)
+    assert server.chats()[0]["structured_outputs"] == {"choice": list(actions)}
+    assert all(each.text in actions for each in found)
+    assert all(each.tokens is None and each.logprob is None for each in found)
+    assert {each.generated_tokens for each in found} <= {len(text) + 1 for text in actions}
 
 
-@pytest.mark.parametrize(("cached", "first"), [(0, 0), (10, 5), (10_000, len(PROMPT))])
-def test_the_choices_of_a_request_are_charged_one_prompt(
-    server: FakeServer, cached: int, first: int
-):
-    server.cached = cached
-    (completions,) = ask(engine_at(server), Request(GO, choices=("left", "right")))
-    assert {c.prompt_tokens for c in completions} == {len(PROMPT)}
-    assert [c.cached_tokens for c in completions] == [first, len(PROMPT)]
+def test_a_server_that_does_not_force_the_choice_is_found_out(server: FakeServer):
+    server.ignored = {"structured_outputs"}
+    with pytest.raises(EngineError, match="among 2 texts and wrote .*ignores structured_outputs"):
+        ask(engine_at(server), Request(GO, among=("left", "right")))
+    assert len(server.chats()) == 1
+    ((cut,),) = ask(engine_at(server), Request(GO, among=("left", "right"), max_tokens=2))
+    assert cut.finish == "length"
+
+
+# room
+
+
+def overflow(prompt: int, wanted: int, model: str = "fake") -> str:
+    return (
+        f"The prompt has {prompt} tokens and {wanted} more are wanted, but {model} holds 200; "
+        "show fewer past turns or lower max_tokens."
+    )
+
+
+def test_what_does_not_fit_is_refused_before_it_is_sent(server: FakeServer):
+    server.context = 200
+    long = Request((Message("user", "x" * 150),), max_tokens=60)
+    prompt = len(render([{"role": "user", "content": "x" * 150}], True))
+    engine = engine_at(server)
+    with pytest.raises(EngineError) as caught:
+        ask(engine, long)
+    assert str(caught.value) == overflow(prompt, 60)
+    assert not server.chats()
+    assert engine.counts["context_overflows"] == 1
+    ask(engine, replace(long, max_tokens=200 - prompt))
+    assert len(server.chats()) == 1
+
+
+def test_an_adapter_holds_what_its_model_holds(server: FakeServer):
+    server.context = 200
+    engine = OpenAIEngine("policy@0007", server.url)
+    with pytest.raises(EngineError, match="but policy@0007 holds 200"):
+        ask(engine, Request((Message("user", "x" * 150),), max_tokens=60))
+    ((reply,),) = ask(engine, Request(GO))
+    assert reply.version == "policy@0007@fp_7"
+
+
+def test_a_prompt_is_counted_only_where_its_bytes_leave_a_doubt(server: FakeServer):
+    server.context = 200
+    engine = engine_at(server)
+
+    def counted(words: int) -> int:
+        server.requests.clear()
+        ask(engine, Request((Message("user", "x" * words),), max_tokens=20))
+        return [path for path, _, _ in server.requests].count("/tokenize")
+
+    assert counted(90) == 0  # at most 64 + 16 + 90 + 20 tokens
+    assert engine._room.density == (19 + 90) / (64 + 16 + 90)
+    engine._room.density = 0.0
+    assert counted(120) == 1  # at most 220, and 159 in truth
+    assert counted(120) == 0  # the last one had 139 of the 200 that it might have had
+    assert counted(150) == 1
+    assert server.looks == 1  # the limit is asked for once
+
+
+def test_short_prompts_tell_nothing_of_long_ones(server: FakeServer):
+    server.context = 400
+    engine = engine_at(server)
+    ask(engine, Request((Message("user", "x"),), max_tokens=8))
+    assert engine._room.density == 0
+
+
+def test_what_passed_uncounted_and_does_not_fit_is_refused_all_the_same(server: FakeServer):
+    server.context = 200
+    engine = engine_at(server)
+    ask(engine, Request(GO))
+    engine._room.density = 0.1  # as if prompts had had few tokens a byte so far
+    long = Request((Message("user", "x" * 150),), max_tokens=60)
+    with pytest.raises(EngineError) as caught:
+        ask(engine, long)
+    assert str(caught.value) == overflow(169, 60)
+    assert len(server.chats()) > 1  # the server has refused it first
+    engine._room.density, server.context = 0.1, None  # as servers that cut completions short
+    with pytest.raises(EngineError) as caught:
+        ask(engine, long)
+    assert str(caught.value) == overflow(169, 60)
+
+
+def test_without_a_tokenizer_the_server_decides_what_fits(server: FakeServer):
+    server.context, server.missing = 200, {"/tokenize"}
+    with pytest.raises(EngineError, match="HTTP 400: maximum context length is 200"):
+        ask(engine_at(server), Request((Message("user", "x" * 150),), max_tokens=60))
+
+
+def test_a_server_without_a_list_of_models_has_no_known_limit(server: FakeServer):
+    server.missing = {"/v1/models"}
+    assert ask(engine_at(server), Request((Message("user", "x" * 5000),)))
+
+
+def test_the_limit_of_a_server_that_did_not_answer_is_asked_for_again(server: FakeServer):
+    server.context, server.loading = 200, True
+    engine = engine_at(server)
+    with pytest.raises(EngineError, match="loading"):
+        ask(engine, Request(GO))
+    server.loading = False
+    with pytest.raises(EngineError, match="holds 200"):
+        ask(engine, Request((Message("user", "x" * 150),), max_tokens=60))
+
+
+def test_the_sentence_is_that_of_the_hf_engine():
+    source = inspect.getsource(HFEngine._check_room)
+    words = inspect.getsource(Room.check_tokens)
+    for part in ("tokens and {wanted} more are wanted", "show fewer past turns or lower"):
+        assert part in source and part in words
 
 
 # reservations
@@ -569,31 +456,6 @@ def test_choices_reserve_their_bytes(server: FakeServer):
     assert (prompt, call) == (64 + 2 * 16 + len("be brief" + "go"), 4 + 1 + 1 + 2 + 3 + 1)
 
 
-def test_choices_are_tokenised_once(server: FakeServer):
-    engine = engine_at(server)
-    ask(engine, Request(GO, choices=("left", "left", "right")))
-    before = len(server.requests)
-    ask(engine, Request(GO, choices=("right", "left")))
-    paths = [path for path, _, _ in server.requests[before:]]
-    assert paths == ["/tokenize", "/v1/completions"]
-
-
-@pytest.mark.parametrize("path", ["/tokenize", "/v1/completions"])
-def test_a_server_that_cannot_score_says_what_to_do(server: FakeServer, path: str):
-    server.missing = {path}
-    with pytest.raises(EngineError, match="cannot score given text .*use policy 'prompted'"):
-        ask(engine_at(server), Request(GO, choices=("left",)))
-
-
-def test_a_server_without_echo_cannot_score(server: FakeServer):
-    for server.echo in ("", "nulls"):
-        with pytest.raises(EngineError, match="cannot score given text"):
-            ask(engine_at(server), Request(GO, choices=("left",)))
-    server.refused = {"echo"}
-    with pytest.raises(EngineError, match="cannot score given text .*unknown field"):
-        ask(engine_at(server), Request(GO, choices=("left",)))
-
-
 # making one
 
 
@@ -606,6 +468,10 @@ def test_a_server_without_echo_cannot_score(server: FakeServer):
         ({"max_in_flight": 0}, "max_in_flight"),
         ({"retries": -1}, "retries"),
         ({"timeout_s": 0.0}, "timeout_s"),
+        ({"wait_s": -1.0}, "wait_s"),
+        ({"scoring": "guess"}, "scoring: 'guess' is no way to score; write auto, prefill or walk"),
+        ({"base_url": "http://a/v1,b/v1"}, "base_url: 'b/v1' is no address"),
+        ({"base_url": " , "}, "is no address"),
     ],
     ids=str,
 )
@@ -618,8 +484,10 @@ def test_wrong_fields_are_refused_at_once(fields: dict[str, Any], words: str):
 def test_a_missing_package_names_the_extra():
     program = """
 import sys, asyncio
-sys.modules["openai"] = None
+sys.modules["aiohttp"] = None
+from agentsearch.engines.hf import HFEngine
 from agentsearch.engines.openai import OpenAIEngine
+from agentsearch.engines.room import Room
 from agentsearch.types import Message, Request
 asyncio.run(OpenAIEngine("m").generate(Request((Message("user", "go"),))))
 """

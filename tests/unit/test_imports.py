@@ -11,10 +11,22 @@ ROOT = Path(__file__).parents[2]
 ROOMS = ("envs", "eval", "reward_models")
 LAYERS = (
     {"types", "errors", "seeds"},
-    {"tree", "budget", "protocols"},
+    {"journal"},
+    {"tree", "budget", "protocols", "live"},
     {"problem"},
     {"search", "policies", "values", "engines", "data"},
-    {"runner", "registry", "config", "conformance", "commands", "train", "viz"},
+    {"warden"},
+    {
+        "runner",
+        "registry",
+        "config",
+        "conformance",
+        "shards",
+        "commands",
+        "serve",
+        "train",
+        "viz",
+    },
     {"cli", "__main__"},
 )
 BASE = {"types", "errors", "seeds"}

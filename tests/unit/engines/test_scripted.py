@@ -90,3 +90,9 @@ def test_the_switch_forbids_real_engines(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv(SWITCH, "1")
     with pytest.raises(EngineError, match="'hf' may not be used"):
         check_real_engines_allowed("hf")
+
+
+def test_what_an_engine_cannot_force_is_refused():
+    request = Request((Message("user", "Hello"),), among=("yes", "no"))
+    with pytest.raises(EngineError, match="cannot keep its samples to given texts"):
+        asyncio.run(ScriptedEngine(replies=("maybe",)).generate(request))

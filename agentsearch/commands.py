@@ -21,20 +21,21 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from agentsearch import config, registry
+from agentsearch import config, registry, shards
 from agentsearch.budget import Metered
 from agentsearch.errors import ConfigError, did_you_mean
 from agentsearch.policies.scoring import Scoring
 from agentsearch.runner import Event, Result, RunFolder, Setup, run, summarise
 from agentsearch.types import Context, Message, Request, Task
 
+EXECUTORS = ("local", "ray")
 CHARACTERS_PER_TOKEN = 3
 """For rough estimates where no tokenizer is at hand."""
 
@@ -82,6 +83,7 @@ class SearchReport:
 
     Attributes:
         folder: the run folder; None before it is made, and after a dry run.
+        engines: what engines in other processes counted.
         estimate: of a dry run.
     """
 
@@ -89,6 +91,7 @@ class SearchReport:
     folder: Path | None = None
     results: list[Result] = field(default_factory=list[Result])
     summary: dict[str, Any] = field(default_factory=dict[str, Any])
+    engines: Counter[str] = field(default_factory=Counter[str])
     estimate: Estimate | None = None
 
 
@@ -106,6 +109,7 @@ def search(
     runs_dir: str | Path = "runs",
     on_event: Event | None = None,
     dry_run: bool = False,
+    executor: str = "local",
 ) -> SearchReport:
     """Search the tasks of a recipe and write a run folder.
 
@@ -116,6 +120,7 @@ def search(
         runs_dir: where the run folder is made.
         on_event: told of every task that starts and ends.
         dry_run: only estimate what the run can use.
+        executor: `local` for this process, `ray` for shards on a Ray cluster.
 
     Raises:
         AgentSearchError: something a user can put right; then there is no run folder,
@@ -125,7 +130,7 @@ def search(
     plan = prepare(recipe, overrides)
     if dry_run:
         return SearchReport(plan, estimate=estimate(plan))
-    return carry_out(plan, runs_dir, on_event)
+    return carry_out(plan, runs_dir, on_event, executor)
 
 
 def prepare(recipe: str | Path | Mapping[str, Any], overrides: Sequence[str] = ()) -> Plan:
@@ -178,18 +183,26 @@ def prepare_resumed(
 
 
 def carry_out(
-    plan: Plan, runs_dir: str | Path = "runs", on_event: Event | None = None
+    plan: Plan,
+    runs_dir: str | Path = "runs",
+    on_event: Event | None = None,
+    executor: str = "local",
 ) -> SearchReport:
     """Do what is planned; a plan can be carried out once."""
-    report = SearchReport(plan)
-    try:
-        asyncio.run(_carry_out(report, Path(runs_dir), on_event))
-    except (KeyboardInterrupt, asyncio.CancelledError):
-        raise Interrupted(report) from None
+    if executor not in EXECUTORS:
+        raise ConfigError(f"executor={executor!r}: is none; use {' or '.join(EXECUTORS)}.")
+    report, on_ray = SearchReport(plan), executor == "ray"
+    with shards.cluster() if on_ray else nullcontext():
+        try:
+            asyncio.run(_carry_out(report, Path(runs_dir), on_event, on_ray))
+        except (KeyboardInterrupt, asyncio.CancelledError):
+            raise Interrupted(report) from None
     return report
 
 
-async def _carry_out(report: SearchReport, runs_dir: Path, on_event: Event | None) -> None:
+async def _carry_out(
+    report: SearchReport, runs_dir: Path, on_event: Event | None, on_ray: bool
+) -> None:
     plan = report.plan
     end_on_sigterm()
 
@@ -210,10 +223,15 @@ async def _carry_out(report: SearchReport, runs_dir: Path, on_event: Event | Non
             tasks = {task.id: task for task in plan.tasks}
             for result in folder.finished:
                 keep("finished", tasks.pop(result.task_id), result)
-            left = list(tasks.values())
-            await run(plan.setup, left, folder, concurrency=recipe.concurrency, on_event=keep)
+            left, at_once = list(tasks.values()), recipe.concurrency
+            if on_ray:
+                await shards.run(folder, left, at_once, run_part, keep, report.engines)
+            else:
+                await run(plan.setup, left, folder, concurrency=at_once, on_event=keep)
     except Exception as error:
-        if folder is not None and not (report.results or folder.journal.kept or plan.resumes):
+        if folder is not None and not (
+            report.results or folder.journal.kept or plan.resumes or shards.left(folder.path)
+        ):
             shutil.rmtree(folder.path)  # made above, and nothing came of it
             report.folder = None
         elif folder is not None:
@@ -221,6 +239,11 @@ async def _carry_out(report: SearchReport, runs_dir: Path, on_event: Event | Non
         raise
     finally:
         await plan.builder.close()
+
+
+def run_part(path: str) -> None:
+    """A shard's work on a node: go on with its part, which is a run of its own."""
+    carry_out(prepare_resumed(path))
 
 
 def end_on_sigterm() -> None:
@@ -272,6 +295,7 @@ def open_folder(plan: Plan, runs_dir: Path) -> RunFolder:
     """
     recipe = plan.recipe
     if plan.resumes is not None:
+        shards.merge_parts(plan.resumes)
         return RunFolder(plan.resumes, None)
     name = recipe.run or default_name(recipe)
     while True:
@@ -359,7 +383,7 @@ def summary(report: SearchReport, seconds: float) -> dict[str, Any]:
     recipe, tasks = plan.recipe, max(len(results), 1)
     counts = summarise(results, plan.setup.setting, plan.setup.oracles)
     per_task = ("calls", "tokens", "env_steps", "seconds")
-    engines = Counter[str]()
+    engines = Counter(report.engines)
     for each in plan.builder.engines:
         engines.update(getattr(each.engine, "counts", {}))
     return {

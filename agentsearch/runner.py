@@ -461,10 +461,14 @@ class Episode:
             observation = env.observe(self.state)
             self.last = await env.step(self.state, node.action)
             same = env.key(self.last.state) == env.key(node.state)
+            same = same and env.observe(self.last.state) == node.observation
         ended = (self.last.terminated, self.last.truncated)
         as_seen = same and ended == (node.terminated, node.truncated)
-        self.result.usage.env_steps += 1 + self.last.replayed
+        self.result.usage.env_steps += (not self.last.stale) + self.last.replayed
         self.result.usage.replayed_steps += self.last.replayed
+        if self.last.stale:
+            self.result.mismatches += 1
+            raise EnvError(f"There is no way back to carry out {node.action!r}: {self.last.stale}")
         self.result.steps += 1
         tokens = node.proposal.tokens if node.proposal else None
         self.turns.append(Turn(observation, node.action, self.last.reward, tokens))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import importlib
 import importlib.util
 import os
 import platform
@@ -24,7 +25,12 @@ Examples:
   agentsearch doctor
   agentsearch doctor --policy tiny
   agentsearch doctor --policy openai:Qwen3-4B@http://localhost:8000/v1
+  agentsearch doctor --policy openai:tiny@http://localhost:8000/v1 --model tiny
   agentsearch doctor --json"""
+
+
+GIB = 2**30
+LEAST_MEMORY = 2 * GIB
 
 
 @dataclass(frozen=True)
@@ -34,12 +40,14 @@ class Row:
     Attributes:
         ok: None where it is only told.
         needed: whether nothing works where it is not ok.
+        do: what to do where it is not ok.
     """
 
     name: str
     ok: bool | None
     detail: str
     needed: bool = False
+    do: str = ""
 
 
 def command(
@@ -47,13 +55,22 @@ def command(
         str | None,
         typer.Option(help="Try a model too: tiny, hf:PATH or openai:MODEL@URL."),
     ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            metavar="PATH",
+            help="The server's model on this side: tiny, or its folder; compares tokens.",
+        ),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, and nothing else.")] = False,
 ) -> None:
     """Show versions and hardware; try a search and a model.
 
+    A server is asked for every feature that search wants, one by one, and each line says
+    what to do without it. With --model its tokens are compared with those of training.
     Exit code 1 if something that is needed is broken. Keys are never shown.
     """
-    rows = list(examine(policy))
+    rows = list(examine(policy, model))
     usable = not any(row.needed and row.ok is False for row in rows)
     if as_json:
         show_json({"usable": usable, "rows": [dataclasses.asdict(row) for row in rows]})
@@ -63,23 +80,32 @@ def command(
         raise typer.Exit(1)
 
 
-def examine(policy: str | None = None) -> Iterator[Row]:
+def examine(policy: str | None = None, model: str | None = None) -> Iterator[Row]:
     """Every row, the slow ones last.
 
+    Args:
+        policy: a model to try.
+        model: the same model on this side, where `policy` is a server.
+
     Raises:
-        ConfigError: `policy` names no model.
+        ConfigError: `policy` names no model, or `model` none that is here.
     """
     from agentsearch.cli import handshake
+    from agentsearch.errors import ConfigError
 
+    if model is not None and policy is None:
+        raise ConfigError("--model: is compared with a server; give --policy openai:MODEL@URL.")
     engine = handshake.engine_of(policy) if policy else None
     yield from software()
+    yield vllm_build()
+    yield from foreign_builds()
     yield from hardware()
     yield threads()
     yield tiny_model()
     yield from broken_plugins()
     yield short_search()
     if engine is not None:
-        yield from handshake.rows(engine)
+        yield from handshake.rows(engine, model)
 
 
 def show(rows: Sequence[Row], usable: bool) -> None:
@@ -92,7 +118,10 @@ def show(rows: Sequence[Row], usable: bool) -> None:
     for row in rows:
         bad = Text("BROKEN", "bold red") if row.needed else Text("no", "yellow")
         mark = Text("") if row.ok is None else Text("ok", "green") if row.ok else bad
-        table.add_row(mark, row.name, clean(row.detail))
+        text = Text(clean(row.detail))
+        if row.ok is False and row.do:
+            text.append(f"\n{clean(row.do)}", "dim")
+        table.add_row(mark, row.name, text)
     console = screen()
     console.print(table)
     broken = [row.name for row in rows if row.needed and row.ok is False]
@@ -116,12 +145,42 @@ def software() -> Iterator[Row]:
         yield Row(name, found is not None, found or install, needed=not extra)
 
 
+def vllm_build() -> Row:
+    """Which vLLM `agentsearch serve` would start."""
+    from agentsearch.errors import ConfigError
+    from agentsearch.serve import on_gpu
+
+    if importlib.util.find_spec("vllm") is None:
+        return Row("vllm build", None, "none: agentsearch serve has nothing to start")
+    try:
+        return Row("vllm build", True, "GPU" if on_gpu() else "CPU")
+    except ConfigError as error:
+        return Row("vllm build", False, "agentsearch serve cannot start it", do=str(error))
+
+
+def foreign_builds() -> Iterator[Row]:
+    """Packages for another torch, which keep transformers from importing any model."""
+    for package in ("torchvision", "torchaudio", "torchcodec"):
+        if importlib.util.find_spec(package) is None:
+            continue
+        try:
+            importlib.import_module(package)
+        except Exception as error:  # whatever a library raises that was built for another torch
+            why = f"does not fit the installed torch ({type(error).__name__})"
+            yield Row(package, False, why, do=f"pip uninstall -y {package}")
+
+
 def hardware() -> Iterator[Row]:
     """Cores, memory, disk and accelerator."""
+    from agentsearch.serve import free_memory
+
     yield Row("cpu", None, f"{cores()} cores, {platform.machine()}")
-    yield Row("memory", None, f"{memory_bytes() / 2**30:.1f} GiB")
-    free = shutil.disk_usage(Path.cwd()).free
-    yield Row("free disk", free > 2**30, f"{free / 2**30:.1f} GiB in {Path.cwd()}")
+    yield Row("memory", None, f"{memory_bytes() / GIB:.1f} GiB")
+    free = min(free_memory(), memory_bytes())
+    do = "End other programs, or expect them to be killed."
+    yield Row("free memory", free > LEAST_MEMORY, f"{free / GIB:.1f} GiB", do=do)
+    free, do = shutil.disk_usage(Path.cwd()).free, "Runs grow; make room before a long one."
+    yield Row("free disk", free > GIB, f"{free / GIB:.1f} GiB in {Path.cwd()}", do=do)
     yield accelerator()
 
 
@@ -147,8 +206,9 @@ def accelerator() -> Row:
     if not torch.cuda.is_available():
         return Row("accelerator", None, "none")
     names = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
-    gib = torch.cuda.get_device_properties(0).total_memory / 2**30
-    return Row("accelerator", True, f"{len(names)} x {names[0]}, {gib:.0f} GiB, CUDA")
+    free, total = torch.cuda.mem_get_info(0)
+    memory = f"{free / GIB:.0f} of {total / GIB:.0f} GiB free"
+    return Row("accelerator", True, f"{len(names)} x {names[0]}, {memory}, CUDA")
 
 
 def threads() -> Row:

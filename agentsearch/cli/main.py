@@ -14,7 +14,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 from typer.core import TyperGroup
 
-from agentsearch.cli import check, doctor, search, view
+from agentsearch.cli import check, doctor, search, serve, view
 from agentsearch.cli import list as listing
 from agentsearch.errors import AgentSearchError, PluginError
 from agentsearch.viz.terminal import clean
@@ -82,6 +82,7 @@ app.command("search", epilog=search.EXAMPLES)(search.command)
 app.command("view", epilog=view.EXAMPLES)(view.command)
 app.command("list", epilog=listing.EXAMPLES)(listing.command)
 app.command("check", epilog=check.EXAMPLES)(check.command)
+app.command("serve", epilog=serve.EXAMPLES)(serve.command)
 app.command("doctor", epilog=doctor.EXAMPLES)(doctor.command)
 
 

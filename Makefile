@@ -41,5 +41,5 @@ $(VENV)/.demo: $(BIN)/python pyproject.toml constraints.txt
 	touch $@
 
 $(VENV)/.dev: $(BIN)/python pyproject.toml constraints.txt
-	$(BIN)/python -m pip install -q -c constraints.txt -e '.[hf,eval,envs,openai,train,dev]'
+	$(BIN)/python -m pip install -q -c constraints.txt -e '.[hf,eval,envs,openai,ray,train,dev]'
 	touch $@

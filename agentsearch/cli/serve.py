@@ -7,15 +7,14 @@ import shlex
 import signal
 import sys
 import time
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator
 from contextlib import ExitStack, contextmanager
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated
-from urllib.parse import urlsplit
 
 import typer
 
-from agentsearch.cli.progress import EVERY_S, duration
+from agentsearch.cli.progress import EVERY_S, WIDE, duration
 from agentsearch.cli.screen import screen, show_json
 from agentsearch.viz.terminal import clean
 
@@ -31,7 +30,10 @@ Examples:
   agentsearch serve tiny --dry-run"""
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
-POLL_S = 0.5
+OPEN = (
+    "warning: it is open to the network; whoever reaches the port can use the model "
+    "and load adapters into it."
+)
 
 
 def command(
@@ -99,6 +101,8 @@ def command(
         flags=tuple(flags or ()),
     )
     planned = serve.plan(model, options)
+    if host not in LOOPBACK:
+        typer.echo(OPEN, err=True)
     if dry_run:
         show_plan(planned, as_json)
     else:
@@ -106,77 +110,52 @@ def command(
 
 
 def show_plan(planned: Plan, as_json: bool) -> None:
-    """The commands, as a shell takes them."""
+    """The command, as a shell takes it."""
     if as_json:
-        show_json({**dataclasses.asdict(planned), "address": planned.address})
+        show_json(dataclasses.asdict(planned))
         return
-    for launch in planned.launches:
-        env = [f"{name}={value}" for name, value in launch.env.items()]
-        typer.echo(shlex.join(["env", *env, *launch.command]))
-    if planned.note:
-        typer.echo(planned.note, err=True)
+    env = [f"{name}={value}" for name, value in planned.env.items()]
+    typer.echo(shlex.join(["env", *env, *planned.command]))
 
 
 def carry_out(planned: Plan, as_json: bool) -> None:
-    """Serve until a signal comes or a server dies."""
+    """Serve until a signal comes or the server dies."""
     from agentsearch import serve
 
-    for line in remarks(planned):
-        typer.echo(line, err=True)
     started = time.monotonic()
     with leaving_on_sigterm(), ExitStack() as stack:
         with progress() as on_progress:
             running = serve.running(planned, on_progress=on_progress)
-            servers = stack.enter_context(running)
-        show(planned, servers, time.monotonic() - started, as_json)
+            server = stack.enter_context(running)
+        show(planned, server, time.monotonic() - started, as_json)
         try:
-            error = serve.died(first_to_die(servers), "died")
-        finally:
+            server.process.wait()
+        except (KeyboardInterrupt, SystemExit):
             typer.echo("Ending vLLM.", err=True)
+            raise
+        error = serve.died(server, "died")
     typer.echo(f"Error: {error}", err=True)
     for note in error.__notes__:
         typer.echo(clean(note), err=True)
     raise typer.Exit(1)
 
 
-def remarks(planned: Plan) -> list[str]:
-    """What a user should know before it starts."""
-    found = [planned.note] if planned.note else []
-    host = urlsplit(planned.launches[0].url).hostname
-    if host not in LOOPBACK or "0.0.0.0" in planned.launches[0].command:
-        found.append(
-            "warning: it is open to the network; whoever reaches the port can use the model "
-            "and load adapters into it."
-        )
-    return found
-
-
-def show(planned: Plan, servers: Sequence[Server], seconds: float, as_json: bool) -> None:
+def show(planned: Plan, server: Server, seconds: float, as_json: bool) -> None:
     """Where it is, and how to use it."""
-    logs = [str(server.log) for server in servers]
     if as_json:
         show_json(
             {
                 "model": planned.name,
                 "address": planned.address,
                 "policy": planned.policy,
-                "logs": logs,
+                "log": str(server.log),
                 "seconds": round(seconds, 1),
             }
         )
         return
     typer.echo(f"{planned.name}: {planned.address} (stop with Ctrl-C)")
     typer.echo(f"use it with: --policy {planned.policy}")
-    typer.echo(f"log: {', '.join(logs)}")
-
-
-def first_to_die(servers: Sequence[Server]) -> Server:
-    """Wait until a server has ended, and tell which."""
-    while True:
-        for server in servers:
-            if server.process.poll() is not None:
-                return server
-        time.sleep(POLL_S)
+    typer.echo(f"log: {server.log}")
 
 
 @contextmanager
@@ -204,7 +183,7 @@ def progress() -> Generator[Callable[[str], None]]:
         now = time.monotonic()
         if now - last >= EVERY_S:
             last = now
-            console.print(f"{duration(now - started)}: {clean(line)}", soft_wrap=True)
+            console.print(f"{duration(now - started)}: {clean(line)[:WIDE]}", soft_wrap=True)
 
     if not console.is_terminal:
         yield say

@@ -100,8 +100,8 @@ def all_end(found):
 # -- what is started ---------------------------------------------------------------------
 
 
-def launch(model="tiny", **options):
-    return serve.plan(model, Options(port=0, **options), COMMAND).launches[0]
+def plan(model="tiny", **options):
+    return serve.plan(model, Options(port=0, **options), COMMAND)
 
 
 def value(command, flag):
@@ -110,7 +110,7 @@ def value(command, flag):
 
 
 def test_search_has_what_it_needs():
-    command = launch().command
+    command = plan().command
     for flag in ("--enable-prefix-caching", "--enable-lora", "--enable-prompt-tokens-details"):
         assert flag in command
     assert int(value(command, "--max-loras")) > serve.ADAPTERS >= 2
@@ -123,7 +123,7 @@ def test_search_has_what_it_needs():
 def test_the_cpu_build_gets_what_it_needs(monkeypatch):
     for name in ("VLLM_CPU_KVCACHE_SPACE", "HF_HUB_OFFLINE"):
         monkeypatch.delenv(name, raising=False)
-    made = launch()
+    made = plan()
     assert {"--enforce-eager", "--no-enable-chunked-prefill"} <= set(made.command)
     assert "lm_head" not in made.command and "q_proj" in made.command
     assert value(made.command, "--dtype") == "float32"
@@ -133,7 +133,7 @@ def test_the_cpu_build_gets_what_it_needs(monkeypatch):
     assert made.env["VLLM_HOST_IP"] == "127.0.0.1"
     assert made.env["VLLM_ALLOW_RUNTIME_LORA_UPDATING"] == "True"
     assert "VLLM_CPU_OMP_THREADS_BIND" not in made.env
-    assert value(launch(dtype="bfloat16").command, "--dtype") == "bfloat16"
+    assert value(plan(dtype="bfloat16").command, "--dtype") == "bfloat16"
 
 
 def test_a_gpu_gets_none_of_that():
@@ -148,11 +148,11 @@ def test_a_gpu_gets_none_of_that():
 
 def test_the_users_environment_wins(monkeypatch):
     monkeypatch.setenv("VLLM_CPU_KVCACHE_SPACE", "40")
-    assert launch().env["VLLM_CPU_KVCACHE_SPACE"] == "40"
+    assert plan().env["VLLM_CPU_KVCACHE_SPACE"] == "40"
 
 
 def test_tiny_is_offered_under_its_name_and_its_version():
-    command = launch().command
+    command = plan().command
     folder = Path(value(command, "--model"))
     assert folder.name.startswith("tiny-v") and (folder / "config.json").is_file()
     first = command.index("--served-model-name") + 1
@@ -160,38 +160,48 @@ def test_tiny_is_offered_under_its_name_and_its_version():
     assert re.fullmatch(rf"{folder.name}@[0-9a-f]{{12}}", command[first + 1])
 
 
+def test_a_folder_gives_its_name(tmp_path, monkeypatch):
+    folder = tmp_path / "round-3"
+    folder.mkdir()
+    (folder / "model.safetensors").touch()
+    assert plan(str(folder)).name == plan(f"{folder}/").name == "round-3"
+    monkeypatch.chdir(folder)
+    made = plan(".")
+    assert made.name == "round-3" and value(made.command, "--model") == str(folder)
+
+
 def test_a_hub_name_is_passed_on(monkeypatch):
     monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
-    made = launch("Qwen/Qwen3-4B", name="policy")
+    made = plan("Qwen/Qwen3-4B", name="policy")
     assert value(made.command, "--model") == "Qwen/Qwen3-4B"
     assert value(made.command, "--served-model-name") == "policy"
     assert made.command[made.command.index("policy") + 1].startswith("--")
     assert "HF_HUB_OFFLINE" not in made.env
-    assert serve.plan("Qwen/Qwen3-4B", Options(port=0), COMMAND).name == "Qwen3-4B"
+    assert plan("Qwen/Qwen3-4B").name == "Qwen3-4B"
 
 
 def test_further_flags_come_last():
-    command = launch(max_model_len=2048, flags=("--seed", "7")).command
+    command = plan(max_model_len=2048, flags=("--seed", "7")).command
     assert value(command, "--max-model-len") == "2048"
     assert command[-2:] == ("--seed", "7")
 
 
-def test_replicas_of_the_cpu_build_are_servers():
-    planned = serve.plan("tiny", Options(port=0, replicas=2), COMMAND)
-    ports = [value(launch.command, "--port") for launch in planned.launches]
-    assert len(set(ports)) == 2
-    assert planned.address == ",".join(f"http://127.0.0.1:{port}/v1" for port in ports)
-    assert planned.policy == f"openai:tiny@{planned.address}"
-    assert "no data parallelism" in planned.note
-    assert planned.launches[0].env["VLLM_CPU_OMP_THREADS_BIND"] == "nobind"
+def test_replicas_share_the_machine(monkeypatch):
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    made = plan(replicas=2)
+    assert value(made.command, "--data-parallel-size") == "2"
+    assert made.env["VLLM_CPU_OMP_THREADS_BIND"] == "nobind"  # else all take the same cores
+    assert int(made.env["OMP_NUM_THREADS"]) == max(1, os.cpu_count() // 2)
+    assert "--data-parallel-size" not in plan().command
 
 
-def test_the_client_takes_several_addresses():
+def test_what_the_client_is_told():
     from agentsearch.config import engine_component
 
-    planned = serve.plan("tiny", Options(port=0, replicas=2), COMMAND)
-    made = engine_component(planned.policy)
-    assert (made["model"], made["base_url"]) == ("tiny", planned.address)
+    made = plan()
+    assert made.address == f"http://127.0.0.1:{value(made.command, '--port')}/v1"
+    engine = engine_component(made.policy)
+    assert (engine["model"], engine["base_url"]) == ("tiny", made.address)
 
 
 @pytest.mark.parametrize(
@@ -226,12 +236,12 @@ def test_options_that_cannot_be(options, message):
 
 def test_ray_needs_the_gpu_build():
     with pytest.raises(ConfigError, match="CPU build"):
-        launch(replicas=2, ray=True)
+        plan(replicas=2, ray=True)
 
 
 def test_no_such_model():
     with pytest.raises(ConfigError, match="is no folder"):
-        launch("nonsense")
+        plan("nonsense")
 
 
 def test_a_port_that_is_in_use():
@@ -239,15 +249,6 @@ def test_a_port_that_is_in_use():
         port = taken.getsockname()[1]
         with pytest.raises(ConfigError, match=f"--port {port}: cannot be used .*in use"):
             serve.plan("tiny", Options(port=port), COMMAND)
-
-
-def test_ports_follow_each_other():
-    first = serve.free_ports("127.0.0.1", 0, 1)[0]
-    try:
-        found = serve.free_ports("127.0.0.1", first, 2)
-    except ConfigError:
-        pytest.skip("the next port is in use")
-    assert found == [first, first + 1]
 
 
 # -- which vLLM --------------------------------------------------------------------------
@@ -464,18 +465,8 @@ def test_it_dies_of_its_first_request(tmp_path):
             pass
 
 
-def test_one_of_two_dies_and_takes_the_other_along(tmp_path):
-    planned = serve.plan("tiny", Options(port=0, replicas=2), COMMAND)
-    dying = serve.plan("tiny", Options(port=0, flags=("--mode", "dying")), COMMAND)
-    launches = (planned.launches[0], dying.launches[0])
-    with pytest.raises(ConfigError, match="did not start"):
-        with serve.running(serve.Plan("tiny", launches), logs=tmp_path):
-            pass
-    assert not any(map(is_running, pids(tmp_path)))
-
-
 def test_it_hangs(tmp_path):
-    planned = serve.plan("tiny", Options(port=0, flags=("--mode", "hanging")), COMMAND)
+    planned = plan(flags=("--mode", "hanging"))
     with pytest.raises(ConfigError, match=r"written nothing for 2 s; look at its log, .*\.log"):
         with serve.running(planned, logs=tmp_path, silence_s=2):
             pass
@@ -597,12 +588,12 @@ def test_a_server_that_dies_later(shell, tmp_path):
         lines = iter(process.stdout.readline, "}\n")
         told = json.loads("".join(lines) + "}")
         assert told["model"] == "tiny" and told["policy"] == f"openai:tiny@{told['address']}"
-        assert Path(told["logs"][0]).parent == tmp_path / "logs"
+        assert Path(told["log"]).parent == tmp_path / "logs"
         server, child = pids(tmp_path / "logs")
         os.kill(server, signal.SIGKILL)
         _, errors = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 1
-    assert "Error: vLLM died (exit code 137)" in errors and told["logs"][0] in errors
+    assert "Error: vLLM died (exit code 137)" in errors and told["log"] in errors
     assert all_end([child])
 
 

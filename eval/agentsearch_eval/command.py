@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -45,6 +47,9 @@ def command(
     fresh: Annotated[
         bool, typer.Option("--fresh", help="Run every task, also those whose result is stored.")
     ] = False,
+    executor: Annotated[
+        str, typer.Option(help="local, or ray: on the Ray cluster at RAY_ADDRESS.")
+    ] = "local",
 ) -> None:
     """Run a suite: every row at every budget on the same tasks.
 
@@ -57,6 +62,8 @@ def command(
         agentsearch eval demo
 
         agentsearch eval demo base.tasks.limit=10 base.seed=1 run=quick
+
+        agentsearch eval game24 --executor ray
     """
     loaded = load_suite(suite, overrides or [])
     check_replaceable(runs / loaded.folder)
@@ -65,7 +72,8 @@ def command(
         found = would_run(loaded, runs, fresh)
         show_json(found) if as_json else typer.echo(as_sentences(found))
         return
-    table = run_rows(loaded, runs, fresh)
+    with redirect_stdout(sys.stderr):  # for Ray
+        table = run_rows(loaded, runs, fresh, executor)
     folder = runs / loaded.folder
     report = make_report(folder)
     if as_json:
@@ -138,7 +146,7 @@ def as_sentences(found: dict[str, Any]) -> str:
     return "\n".join([*lines, "Nothing was run."])
 
 
-def run_rows(suite: Suite, runs: Path, fresh: bool = False) -> Table:
+def run_rows(suite: Suite, runs: Path, fresh: bool = False, executor: str = "local") -> Table:
     """Run with a line on stderr for each cell; Ctrl-C says what is kept."""
     console = screen(stderr=True)
 
@@ -150,7 +158,7 @@ def run_rows(suite: Suite, runs: Path, fresh: bool = False) -> Table:
         console.print(f"{name}: {correct} of {len(done.results)}{stored}", soft_wrap=True)
 
     try:
-        return run_suite(suite, runs, on_cell, fresh=fresh)
+        return run_suite(suite, runs, on_cell, fresh=fresh, executor=executor)
     except Interrupted as interrupted:
         typer.echo(
             f"Interrupted: {interrupted.finished} of {interrupted.planned} runs were complete; "
@@ -201,8 +209,10 @@ def as_table(rows: Sequence[Row], title: str, suite: Suite, width: int) -> Any:
     drawn = Drawn(box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
     drawn.title, drawn.title_justify = title, "left"
     drawn.add_column("method", overflow="fold")
-    for name in ("success", "95 %", *(["score"] if scored else [])):
+    for name in ("success", "95 %"):
         drawn.add_column(name, justify="right", no_wrap=True)
+    for name in ("score", f"score vs {compared[0]}") if scored else ():
+        drawn.add_column(name, justify="right")
     for name in compared:
         drawn.add_column(f"vs {name}", justify="right")
         drawn.add_column("95 %", justify="right", no_wrap=True)
@@ -214,7 +224,7 @@ def as_table(rows: Sequence[Row], title: str, suite: Suite, width: int) -> Any:
             row.label,
             f"{100 * row.success.estimate:.0f} %",
             f"{100 * row.success.low:.0f}-{100 * row.success.high:.0f}",
-            *([f"{row.score.estimate:.2f}"] if scored else []),
+            *(score_cells(row, compared[0]) if scored else ()),
             *versus,
             f"{row.per_task['calls'].estimate:.1f}",
             f"{row.per_task['tokens'].estimate:.0f}",
@@ -222,13 +232,24 @@ def as_table(rows: Sequence[Row], title: str, suite: Suite, width: int) -> Any:
     return drawn
 
 
+def score_cells(row: Row, other: str) -> tuple[str, str]:
+    """The score, and by how much it is more than another row's."""
+    found = row.score_differences.get(other)
+    more = "-" if found is None else f"{found.estimate:+.2f}{mark(found)}"
+    return f"{row.score.estimate:.2f}", more
+
+
+def mark(found: Interval) -> str:
+    """Whether a difference is sure, or its interval is not to be trusted."""
+    return "*" if found.significant else "" if found.reliable else "?"
+
+
 def difference(found: Interval | None) -> tuple[str, str]:
     """A difference in points with its mark, and its interval."""
     if found is None:
         return "-", "-"
-    mark = "*" if found.significant else "" if found.reliable else "?"
     return (
-        f"{100 * found.estimate:+.0f}{mark}",
+        f"{100 * found.estimate:+.0f}{mark(found)}",
         f"{100 * found.low:+.0f} to {100 * found.high:+.0f}",
     )
 
@@ -243,6 +264,8 @@ def notes(rows: Sequence[Row], suite: Suite) -> Iterator[str]:
     if score_tells_more(rows):
         yield "score: the environment's own return, mean per task"
     found = [each for row in rows for each in row.differences.values()]
+    if score_tells_more(rows):
+        found += [each for row in rows for each in row.score_differences.values()]
     if any(each.significant for each in found):
         yield "* the interval of the difference excludes 0"
     if not all(each.reliable for each in found):

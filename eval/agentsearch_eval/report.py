@@ -67,23 +67,28 @@ def write_report(folder: Path) -> Path:
     return path
 
 
-def template() -> Any:
-    """The page before it is filled.
+def template(name: str = "report.html.j2") -> Any:
+    """A page before it is filled.
 
     Raises:
         ConfigError: Jinja or matplotlib is not installed.
     """
     try:
-        import matplotlib  # noqa: F401  # pyright: ignore[reportUnusedImport]
-        from jinja2 import Environment, StrictUndefined
+        from jinja2 import Environment, FunctionLoader, StrictUndefined
+
+        from agentsearch_eval.plots import DARK, LIGHT
     except ImportError as missing:
         raise ConfigError(f"reports need {missing.name}: pip install 'agentsearch[eval]'") from None
-    source = resources.files("agentsearch_eval").joinpath("report.html.j2")
+    folder = resources.files("agentsearch_eval")
     jinja = Environment(
-        autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined
+        loader=FunctionLoader(lambda name: folder.joinpath(name).read_text(encoding="utf-8")),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=StrictUndefined,
     )
     jinja.filters.update(percent=percent, points=points, amount=amount, href=quote)
-    return jinja.from_string(source.read_text(encoding="utf-8"))
+    return jinja.get_template(name, globals={"light": LIGHT, "dark": DARK})
 
 
 # -- numbers in words -------------------------------------------------------------------
@@ -179,7 +184,6 @@ class Report:
         self.kinds = KINDS
         self.costs = COSTS
         self.styles: dict[str, Style] = plots.row_styles(table.suite.rows, table.ceilings)
-        self.light, self.dark = plots.LIGHT, plots.DARK
         for path in sorted({f for cell in table.rows for f in cell.folders}):
             Run(folder / path)  # a report that links to a run must find it
 

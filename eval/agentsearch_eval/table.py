@@ -13,7 +13,7 @@ import json
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -71,8 +71,8 @@ class Row:
         env: empty where the suite does not name it; `all` is the mean over environments.
         tasks: different ones, however many seeds.
         oracle: parts that read the solution: then the row is a ceiling, never a result.
-        differences: success less that of each row it is compared with, paired by task
-            and seed.
+        differences, score_differences: success, and score, less that of each row it is compared
+            with, paired by task and seed.
         score: mean of the environment's own return, in its units.
         per_task: means of the actions carried out and of what was spent on a task.
         counts: sums over all tasks and seeds.
@@ -97,6 +97,7 @@ class Row:
     read_off: str | None
     stored: int
     folders: list[str]
+    score_differences: dict[str, Interval] = field(default_factory=dict[str, Interval])
 
     @property
     def label(self) -> str:
@@ -108,7 +109,7 @@ class Row:
         plain: dict[str, Any] = {**vars(self), "label": self.label}
         for name in ("success", "score"):
             plain[name] = vars(plain[name])
-        for name in ("differences", "per_task"):
+        for name in ("differences", "score_differences", "per_task"):
             plain[name] = {key: vars(each) for key, each in plain[name].items()}
         return plain
 
@@ -192,7 +193,15 @@ def _row(
         read_off=first.read_off,
         stored=sum(cell.stored for cell in cells),
         folders=list(dict.fromkeys(cell.folder for cell in cells)),
+        score_differences={
+            name: paired_difference(scores(strata), scores(other)) for name, other in others.items()
+        },
     )
+
+
+def scores(strata: Sequence[Sequence[Ran]]) -> list[Array]:
+    """For each environment `[T, S]`, the environment's own return."""
+    return [quantities(stratum, ("score",))[0] for stratum in strata]
 
 
 def correct(stratum: Sequence[Ran]) -> Array:
@@ -323,11 +332,13 @@ def flat_row(row: Row, compared: Sequence[str]) -> dict[str, Any]:
     shown = {"success": row.success, "score": row.score, **row.per_task}
     for name, each in shown.items():
         found |= {name: each.estimate, f"{name} low": each.low, f"{name} high": each.high}
-    for name in compared:
-        each = vars(row.differences[name]) if name in row.differences else {}
-        found[f"difference to {name}"] = each.get("estimate")
-        for part in ("low", "high", "reliable"):
-            found[f"difference to {name} {part}"] = each.get(part)
+    kinds = {"difference": row.differences, "score difference": row.score_differences}
+    for kind, differences in kinds.items():
+        for name in compared:
+            each = vars(differences[name]) if name in differences else {}
+            found[f"{kind} to {name}"] = each.get("estimate")
+            for part in ("low", "high", "reliable"):
+                found[f"{kind} to {name} {part}"] = each.get(part)
     last = {name: getattr(row, name) for name in ("unsupported", "read_off", "stored")}
     return {**found, **row.counts, **last}
 

@@ -54,6 +54,7 @@ def facts(settings: Settings, evaluation: Mapping[str, Any]) -> dict[str, Any]:
         "cooldown": settings.cooldown_steps,
         "first": settings.steps,
         "restart": max(0, training["steps"] - settings.steps),
+        "again_babyai_share": f"{settings.at(settings.steps).babyai_share:.0%}",
         "switches": " and ".join(str(step) for step in settings.shares if step),
         "babyai_episodes": f"{settings.babyai_episodes:,}",
         "babyai_share": f"{settings.babyai_share:.0%}",

@@ -22,6 +22,7 @@ from typing import Any, Literal, TypeVar
 
 from agentsearch import registry
 from agentsearch.budget import Account, Budget, Limits
+from agentsearch.choosers.plain import RandomChooser
 from agentsearch.config import (
     Builder,
     as_component,
@@ -33,6 +34,7 @@ from agentsearch.errors import AgentSearchError, BudgetExhausted, ConfigError
 from agentsearch.policies.scripted import Random
 from agentsearch.problem import Problem
 from agentsearch.protocols import (
+    Chooser,
     Engine,
     Environment,
     NodePolicy,
@@ -107,10 +109,11 @@ async def _findings(contracts: Sequence[Contract], subject: Any) -> list[Finding
 def check(kind: str, name: str) -> list[Finding]:
     """Check the plug-in of that kind and name, made with its defaults.
 
-    Policies and values meet the environment `game24`, searches a tiny one of this module.
+    Policies, values and choosers meet the environment `game24`, searches a tiny one of this
+    module.
 
     Args:
-        kind: envs, search, policies, values or engines.
+        kind: envs, search, policies, values, choosers or engines.
         name: a registered name or `module:Class`; policies and engines also as
             `hf:PATH` or `openai:MODEL@URL`.
 
@@ -140,6 +143,10 @@ async def _check(kind: str, name: str) -> list[Finding]:
             recipe = {"policy": "random", "value": component, "reward_visible": True}
             setup = builder.setup(load_recipe(recipe))
             return await _value(setup.value, setup.env)
+        if kind == "choosers":
+            recipe = {"policy": "random", "value": "uniform", "chooser": component}
+            setup = builder.setup(load_recipe(recipe))
+            return await _chooser(setup.chooser, setup.env)
     finally:
         await builder.close()
     raise ConfigError(f"{kind}: there are no checks for a {registry.SINGULAR[kind]} yet.")
@@ -430,12 +437,12 @@ async def _verified(
     return await env.verifier.verify(task, done, last.state)
 
 
-# -- policies and values ---------------------------------------------------------------
+# -- policies, values and choosers -----------------------------------------------------
 
 
 @dataclass(frozen=True)
 class _Asked:
-    """A policy or value model, and the nodes it is asked about."""
+    """A policy, value model or chooser, and the nodes it is asked about."""
 
     part: Any
     env: Environment[Any]
@@ -447,7 +454,9 @@ class _Asked:
         """Its proposals, and the calls it was charged."""
         account, policy = Account(self.problem.budget), self.part
         if isinstance(policy, NodePolicy):
-            found = await policy.propose_at(self.problem, node, n, seed=self.seed, mode=mode)
+            found = await policy.propose_at(
+                self.problem, node, n, seed=self.seed, mode=mode, account=account
+            )
         else:
             context = self.problem.context(node, account)
             found = await policy.propose(context, n, seed=self.seed, mode=mode)
@@ -460,6 +469,12 @@ class _Asked:
             return await model.value_at(self.problem, node, seed=self.seed), 0
         context = self.problem.context(node, account)
         return await model.value(context, seed=self.seed), account.usage.calls
+
+    async def choose(self, node: Node, options: Sequence[str]) -> tuple[int, int]:
+        """Its choice, and the calls it was charged."""
+        account = Account(self.problem.budget)
+        context = self.problem.context(node, account)
+        return await self.part.choose(context, options, seed=self.seed), account.usage.calls
 
 
 async def _asked(
@@ -595,6 +610,58 @@ VALUE: tuple[Contract, ...] = (
 )
 
 
+def check_chooser(chooser: Chooser, env: Environment[Any]) -> list[Finding]:
+    """Check a chooser on the first states of a task of `env`."""
+    return asyncio.run(_chooser(chooser, env))
+
+
+async def _chooser(chooser: Any, env: Environment[Any]) -> list[Finding]:
+    return await _findings(CHOOSER, await _asked(chooser, env, Random(env), Uniform()))
+
+
+def _options(asked: _Asked, node: Node) -> list[str]:
+    """Up to five actions at `node`, or any words where the list is open."""
+    return list(asked.env.legal_actions(node.state) or ("one", "two", "three"))[:5]
+
+
+async def _a_choice_is_an_index_of_the_options(asked: _Asked) -> str:
+    """Of however many options one is named, by its place from 0."""
+    found: list[str] = []
+    for node in asked.nodes:
+        options = _options(asked, node)
+        for some in (options, options[:1]):
+            choice, _ = await asked.choose(node, some)
+            sound = isinstance(choice, int) and 0 <= choice < len(some)  # pyright: ignore[reportUnnecessaryIsInstance]
+            _expect(sound, f"{choice!r} is no index of {some}")
+            found.append(f"{choice} of {len(some)}")
+    return ", ".join(found)
+
+
+async def _the_same_seed_chooses_the_same(asked: _Asked) -> None:
+    """Node, options and seed decide the choice."""
+    for node in asked.nodes:
+        options = _options(asked, node)
+        first, _ = await asked.choose(node, options)
+        again, _ = await _unseeded(asked.choose(node, options))
+        _expect(first == again, f"{first} and then {again} of {options}")
+
+
+async def _choosing_is_paid_for(asked: _Asked) -> str:
+    """A chooser with an engine hands the account of its context on."""
+    if getattr(asked.part, "engine", None) is None:
+        return "it has no engine"
+    _, calls = await asked.choose(asked.nodes[0], _options(asked, asked.nodes[0]))
+    _expect(calls > 0, "nothing was charged; pass account=context.account in each Request")
+    return f"{calls} calls for a choice"
+
+
+CHOOSER: tuple[Contract, ...] = (
+    _a_choice_is_an_index_of_the_options,
+    _the_same_seed_chooses_the_same,
+    _choosing_is_paid_for,
+)
+
+
 # -- searches --------------------------------------------------------------------------
 
 
@@ -687,6 +754,7 @@ class _Trial:
             budget=Budget(limits),
             seed=seed,
             reward_visible=visible,
+            chooser=RandomChooser(),
         )
         with contextlib.suppress(BudgetExhausted):
             try:

@@ -17,9 +17,17 @@ from dataclasses import replace
 from typing import Any, TypeVar, cast
 
 from agentsearch.budget import Account, Budget, Metered, Usage
-from agentsearch.errors import BudgetExhausted, EnvError, ModelError, PolicyError, boundary
+from agentsearch.errors import (
+    BudgetExhausted,
+    ConfigError,
+    EnvError,
+    ModelError,
+    PolicyError,
+    boundary,
+)
 from agentsearch.journal import Attempt
 from agentsearch.protocols import (
+    Chooser,
     Environment,
     NodePolicy,
     NodeValue,
@@ -83,6 +91,7 @@ class Problem:
         cycles: whether `expand` and `step` drop a child whose `env.key` is that of a node on
             the path to it, see `Cycles`. What is sampled is kept.
         attempt: where replies are recorded, and found again after a crash.
+        chooser: says which of several actions is best, for searches that ask.
     """
 
     def __init__(
@@ -99,6 +108,7 @@ class Problem:
         merge: bool = True,
         cycles: Cycles = "keep",
         attempt: Attempt | None = None,
+        chooser: Chooser | None = None,
     ) -> None:
         self.task = task
         self.budget = budget
@@ -122,6 +132,8 @@ class Problem:
         self._instant = env.spec.instant
         self._policy_unmetered = _unmetered(policy)
         self._value_unmetered = _unmetered(value)
+        self._chooser = chooser
+        self._chooser_unmetered = _unmetered(chooser)
         self._answer = getattr(env, "answer", None)
         self._attempt = attempt
 
@@ -321,13 +333,44 @@ class Problem:
                 raise reply
         return [cast(float, self.known_value(leaf)) for leaf in leaves]
 
+    async def choose(self, node: Node, options: Sequence[str], draw: int = 0) -> int:
+        """Index of the best of several actions at `node`, by the chooser.
+
+        Args:
+            node: not done; nobody is asked about an ended episode.
+            options: what to choose from, at least one.
+            draw: tells questions about one node apart.
+
+        Raises:
+            BudgetExhausted: the call is not affordable.
+        """
+        if self._chooser is None:
+            raise ConfigError("The search asks a chooser, and the problem was given none.")
+        chooser = self._chooser
+        account = Account(self.budget, self._attempt, node.id, "choose", draw)
+        seed = derive_seed(self._seed, self.task.id, node.id, "choose", draw)
+
+        async def ask() -> int:
+            return await chooser.choose(self.context(node, account), options, seed=seed)
+
+        with boundary(ModelError, "choose"):
+            if self._chooser_unmetered:
+                best = await self._as_a_call(ask, (tuple(options), seed), account)
+            else:
+                best = await ask()
+            if not 0 <= best < len(options):
+                raise ModelError(f"The chooser said {best}, which is no index of {options}.")
+        _add_cost(node, account.usage)
+        return best
+
     # -- asking ------------------------------------------------------------------------
 
     async def _ask_policy(
         self, node: Node, n: int, seed: int, mode: ProposeMode, account: Account
     ) -> list[Proposal]:
         if self._node_policy is not None:
-            return await self._node_policy.propose_at(self, node, n, seed=seed, mode=mode)
+            ask = self._node_policy.propose_at
+            return await ask(self, node, n, seed=seed, mode=mode, account=account)
         return await self._policy.propose(self.context(node, account), n, seed=seed, mode=mode)
 
     async def _ask_unmetered(
@@ -356,21 +399,30 @@ class Problem:
     async def _ask_value(self, node: Node, seed: int, account: Account) -> float:
         if not self._value_unmetered:
             return await self._ask_model(node, seed, account)
-        question = account.question(seed)
+        return await self._as_a_call(lambda: self._ask_model(node, seed, account), seed, account)
+
+    async def _as_a_call(
+        self, ask: Callable[[], Awaitable[T]], asked: object, account: Account
+    ) -> T:
+        """Ask a part without an engine, which costs one call; its reply is a JSON value.
+
+        Unless a part it wraps has paid already.
+        """
+        question = account.question(asked)
         known = None if question is None else question.find()
         if known is not None:
             account.charge_calls(1)
             return known
         self.budget.reserve(1)
         try:
-            value = await self._ask_model(node, seed, account)
+            reply = await ask()
             if not account.usage.calls:
                 if question is not None:
-                    await question.keep(value)
+                    await question.keep(reply)
                 account.charge_calls(1)
         finally:
             self.budget.release(1)
-        return value
+        return reply
 
     async def _ask_model(self, node: Node, seed: int, account: Account) -> float:
         if self._node_value is not None:

@@ -24,6 +24,7 @@ from agentsearch.types import (
 )
 
 if TYPE_CHECKING:
+    from agentsearch.budget import Account
     from agentsearch.problem import Problem
     from agentsearch.tree import Node
 
@@ -105,11 +106,11 @@ class Oracle(Protocol):
 class Policy(Protocol):
     """Proposes actions; owns its prompt, history window and parser.
 
-    Optional, here and for value models: `async settled() -> Self`, called before a run
+    Optional, here, for value models and choosers: `async settled() -> Self`, called before a run
     begins, decides what was left open by asking the engine, or refuses to begin.
 
     A policy that reads the state itself (the oracle) has
-    `propose_at(problem, node, n, *, seed, mode)` instead, and is named in every report.
+    `propose_at(problem, node, n, *, seed, mode, account)` instead, and is named in every report.
     """
 
     async def propose(
@@ -135,8 +136,25 @@ class NodePolicy(Protocol):
     """A policy that reads the state: reference rows only."""
 
     async def propose_at(
-        self, problem: Problem, node: Node, n: int, *, seed: int, mode: ProposeMode
-    ) -> list[Proposal]: ...
+        self,
+        problem: Problem,
+        node: Node,
+        n: int,
+        *,
+        seed: int,
+        mode: ProposeMode,
+        account: Account,
+    ) -> list[Proposal]:
+        """`Policy.propose`; `account` is charged for what a model is asked."""
+        ...
+
+
+class Chooser(Protocol):
+    """The critic of a search that ranks actions: says which of several is best."""
+
+    async def choose(self, context: Context, options: Sequence[str], *, seed: int) -> int:
+        """Index of the best option."""
+        ...
 
 
 class RewardModel(Protocol):
@@ -154,6 +172,9 @@ class Engine(Protocol):
 
 
 class SearchAlgorithm(Protocol):
-    """Grows `problem.tree` until the budget or the tree runs out."""
+    """Grows `problem.tree` until the budget or the tree runs out.
+
+    One that asks `problem.choose` says so with `needs_chooser = True`.
+    """
 
     async def search(self, problem: Problem) -> None: ...

@@ -13,12 +13,22 @@ from typing import Any
 
 from agentsearch.errors import PluginError, did_you_mean
 
-KINDS = ("envs", "search", "policies", "values", "engines", "reward_models", "trainers")
+KINDS = (
+    "envs",
+    "search",
+    "policies",
+    "values",
+    "choosers",
+    "engines",
+    "reward_models",
+    "trainers",
+)
 SINGULAR = {
     "envs": "environment",
     "search": "search",
     "policies": "policy",
     "values": "value",
+    "choosers": "chooser",
     "engines": "engine",
     "reward_models": "reward model",
     "trainers": "trainer",

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from agentsearch.budget import Budget, Limits
+from agentsearch.choosers.plain import RandomChooser
 from agentsearch.errors import BudgetExhausted
 from agentsearch.policies.scripted import Scripted
 from agentsearch.problem import Problem
@@ -175,6 +176,7 @@ def a_problem(
     seed: int = 0,
     reward_visible: bool = False,
     merge: bool = True,
+    chooser: object | None = None,
     **limits: float,
 ) -> Problem:
     """A problem on the letter tree, without a limit that matters unless one is given."""
@@ -189,6 +191,7 @@ def a_problem(
         seed=seed,
         reward_visible=reward_visible,
         merge=merge,
+        chooser=chooser or RandomChooser(),
     )
 
 

@@ -26,7 +26,7 @@ def command(
         str, typer.Argument(metavar="NAME", help="A name from `agentsearch list`, or module:Class.")
     ],
     kind: Annotated[
-        str | None, typer.Option(help="envs, search, policies, values or engines.")
+        str | None, typer.Option(help="envs, search, policies, values, choosers or engines.")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, and nothing else.")] = False,
 ) -> None:

@@ -28,8 +28,8 @@ def command(
         str | None,
         typer.Argument(
             metavar="KIND",
-            help="envs, search, policies, values, engines, reward_models, trainers, recipes "
-            "or suites; all of them if left out.",
+            help="envs, search, policies, values, choosers, engines, reward_models, trainers, "
+            "recipes or suites; all of them if left out.",
         ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, and nothing else.")] = False,

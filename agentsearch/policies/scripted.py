@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from agentsearch.budget import Account
 from agentsearch.errors import ConfigError, PolicyError, did_you_mean
 from agentsearch.problem import Problem
 from agentsearch.protocols import Environment
@@ -140,14 +141,30 @@ class OraclePolicy:
     free = True
 
     async def propose_at(
-        self, problem: Problem, node: Node, n: int, *, seed: int, mode: ProposeMode
+        self,
+        problem: Problem,
+        node: Node,
+        n: int,
+        *,
+        seed: int,
+        mode: ProposeMode,
+        account: Account,
     ) -> list[Proposal]:
         """A best action, or nothing where none helps any more."""
-        oracle = getattr(self.env, "oracle", None)
-        if oracle is None:
-            raise PolicyError(f"environment {self.env.spec.id!r} has no oracle.")
-        action = oracle().action(node.state)
+        action = best_action(self.env, node)
         return [] if action is None else [as_proposal(action)]
+
+
+def best_action(env: Environment[Any], node: Node) -> str | None:
+    """What the environment's solver does at a node; None where nothing helps any more.
+
+    Raises:
+        PolicyError: it has none.
+    """
+    oracle = getattr(env, "oracle", None)
+    if oracle is None:
+        raise PolicyError(f"environment {env.spec.id!r} has no oracle.")
+    return oracle().action(node.state)
 
 
 def as_proposal(action: str | Proposal) -> Proposal:

@@ -8,6 +8,7 @@ writes them anew; look at the difference before it is committed.
 import json
 from pathlib import Path
 
+from agentsearch.search.agent_q import AgentQ
 from agentsearch.search.beam import Beam
 from agentsearch.search.best_first import BestFirst
 from agentsearch.search.best_of_n import BestOfN
@@ -24,6 +25,8 @@ CASES = {
     "best_first_paper": BestFirst(width=3, order="paper", depth=3, pops=12, samples=6),
     "beam": Beam(beam_width=2, width=4),
     "best_of_n": BestOfN(n=12, batch=5),
+    "agent_q": AgentQ(width=3),
+    "agent_q_mixed": AgentQ(width=3, select_value="mixed", alpha=0.7, rank_to_value="inverse"),
 }
 
 

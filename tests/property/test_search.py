@@ -9,10 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agentsearch.budget import Limits, Metered
+from agentsearch.choosers.plain import RandomChooser
 from agentsearch.engines.scripted import ScriptedEngine
 from agentsearch.policies.prompted import Prompted
 from agentsearch.runner import Setup, solve
 from agentsearch.search import choose
+from agentsearch.search.agent_q import AgentQ
 from agentsearch.search.beam import Beam
 from agentsearch.search.best_first import BestFirst
 from agentsearch.search.best_of_n import BestOfN, SelfConsistency
@@ -38,6 +40,7 @@ SEARCHES = {
     "mcts_uct": MCTS(width=3, selection="uct", discount=0.9),
     "mcts_infinite": MCTS(width=3, selection="uct", first_play="infinite"),
     "mcts_parallel": MCTS(width=3, parallel=4),
+    "agent_q": AgentQ(width=3),
 }
 GUIDED = [name for name in SEARCHES if name not in ("greedy", "self_consistency")]
 TREES = [name for name in GUIDED if name.startswith("mcts")]
@@ -108,6 +111,7 @@ def test_more_budget_never_does_worse_on_average(name):
                 limits=Limits(calls=calls),
                 reward_visible=True,
                 seed=seed,
+                chooser=RandomChooser(),
             )
             for seed in range(24)
         ]

@@ -8,9 +8,12 @@ import pytest
 
 from agentsearch import registry
 from agentsearch.budget import Metered
+from agentsearch.choosers.plain import RandomChooser, ScriptedChooser
+from agentsearch.choosers.prompted import PromptedChooser
 from agentsearch.conformance import (
     Finding,
     check,
+    check_chooser,
     check_engine,
     check_environment,
     check_policy,
@@ -302,6 +305,37 @@ def test_a_broken_value_is_told_what_it_breaks(value, name):
     assert name in failed(check_value(value, Letters()))
 
 
+@pytest.mark.parametrize(
+    "chooser",
+    [RandomChooser(), PromptedChooser(ENGINE), ScriptedChooser(lambda context, options: 0)],
+    ids=lambda chooser: type(chooser).__name__,
+)
+def test_a_sound_chooser_passes(chooser):
+    assert failed(check_chooser(chooser, Letters())) == {}
+
+
+@dataclass(frozen=True)
+class UnpaidChooser(PromptedChooser):
+    async def choose(self, context, options, *, seed):
+        return await super().choose(replace(context, account=None), options, seed=seed)
+
+
+@pytest.mark.parametrize(
+    ("chooser", "name"),
+    [
+        (ScriptedChooser(lambda context, o: len(o)), "a choice is an index of the options"),
+        (ScriptedChooser(lambda context, o: o[0]), "a choice is an index of the options"),
+        (
+            ScriptedChooser(lambda context, o: random.randrange(len(o))),
+            "the same seed chooses the same",
+        ),
+        (UnpaidChooser(ENGINE), "choosing is paid for"),
+    ],
+)
+def test_a_broken_chooser_is_told_what_it_breaks(chooser, name):
+    assert name in failed(check_chooser(chooser, Letters()))
+
+
 # -- searches --------------------------------------------------------------------------
 
 
@@ -498,6 +532,8 @@ def test_an_engine_that_cannot_score_says_so_and_passes():
         ("values", "uniform"),
         ("values", "rollout"),
         ("values", "oracle"),
+        ("choosers", "random"),
+        ("search", "agent_q"),
     ],
 )
 def test_plug_ins_are_checked_by_name(kind, name):

@@ -88,7 +88,7 @@ def test_a_broken_plug_in_is_named_and_skipped(installed):
     assert "thirdparty:Mine cannot be loaded (RuntimeError: no licence)" in found["broken"].error
 
 
-@pytest.mark.parametrize("kind", ["search", "policies", "values", "envs"])
+@pytest.mark.parametrize("kind", ["search", "policies", "values", "choosers", "envs"])
 def test_every_built_in_says_what_it_is(kind):
     for plugin in registry.plugins(kind):
         assert not plugin.error, plugin

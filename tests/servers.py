@@ -102,7 +102,9 @@ class FakeServer(ThreadingHTTPServer):
         self.echo = "logprobs"  # or "nulls", or ""
         self.cached: int | None = None  # prompt tokens that the prefix cache served
         self.adapters = False  # as after --enable-lora
+        self.metrics = ""  # further lines of its page of them
         self.context: int | None = None  # what the model holds, where the server tells
+        self.owner = "us"  # of its models, as /models has it
         self.failures: list[int] = []  # status codes of the next replies
         self.raw: bytes | None = None  # sent instead of any chat completion
         self.pause_s = 0.0
@@ -169,10 +171,11 @@ class Handler(BaseHTTPRequestHandler):
             return self.fail(503, "loading")
         if self.path == "/metrics":
             kind = "vllm:lora_requests_info" if server.adapters else "vllm:num_requests_running"
-            return self.reply(200, f"# TYPE {kind} gauge".encode())
+            return self.reply(200, f"# TYPE {kind} gauge\n{server.metrics}".encode())
         if self.path != "/v1/models" or self.path in server.missing:
             return self.fail(404, "no such page")
-        models = [{"id": "fake", "max_model_len": server.context}, {"id": "fake-large"}]
+        fake = {"id": "fake", "max_model_len": server.context, "owned_by": server.owner}
+        models = [fake, {"id": "fake-large"}]
         adapter = {"id": "policy@0007", "parent": "fake", "max_model_len": None}
         return self.reply(200, {"data": [*models, adapter]})
 

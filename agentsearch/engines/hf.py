@@ -8,22 +8,21 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import importlib
 import re
 import threading
 from collections import Counter
-from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from agentsearch.engines.batcher import Batcher
+from agentsearch.engines.chat import ChatTokenizer, before_stop, config_errors, import_extra
 from agentsearch.engines.guard import check_real_engines_allowed, check_request, check_unforced
 from agentsearch.engines.memory import Memory, has_one_answer
-from agentsearch.errors import ConfigError, EngineError, boundary
+from agentsearch.errors import ConfigError, EngineError
 from agentsearch.seeds import derive_seed
 from agentsearch.types import Completion, Message, Request, Tokens
 
@@ -41,8 +40,6 @@ MAX_PADDED_TOKENS = 16_384
 """Most prompt tokens, padding included, that one pass reads."""
 MAX_LOGITS = 2**26
 """Most logits that one pass over token tries keeps."""
-REMEMBERED_PROMPTS = 2_048
-REMEMBERED_CHOICES = 16_384
 
 _loading = threading.Lock()
 
@@ -114,14 +111,14 @@ class HFEngine:
 
     def count_prompt_tokens(self, request: Request) -> int:
         """Tokens of the rendered prompt; remembered, so that it is not tokenised twice."""
-        return len(self._prompt(request.messages).ids)
+        return len(self._chat.prompt(request.messages))
 
     def most_tokens(self, request: Request) -> tuple[int, int]:
         """Tokens of the prompt, and most further ones of each call; scoring is one call."""
         prompt = self.count_prompt_tokens(request)
         if request.choices is None:
             return prompt, request.max_tokens
-        return prompt, sum(len(self._encode_choice(choice)) + 1 for choice in request.choices)
+        return prompt, sum(len(self._chat.encode(choice)) + 1 for choice in request.choices)
 
     @cached_property
     def version(self) -> str:
@@ -162,9 +159,9 @@ class HFEngine:
     ) -> list[Completion]:
         from agentsearch.engines.causal_lm import ScoreJob
 
-        ids = tuple(self._encode_choice(choice) for choice in choices)
+        ids = tuple(self._chat.encode(choice) for choice in choices)
         self._check_room(prompt, 1 + max(map(len, ids)))
-        end = self._tokenizer.eos_token_id
+        end = self._chat.end
         scores = await self._batcher.submit(ScoreJob(prompt=prompt, choices=ids, end=end))
         closed = [(*each, end) for each in ids]
         rows = enumerate(zip(choices, closed, scores, strict=True))
@@ -176,7 +173,7 @@ class HFEngine:
         sampled = (True,) * len(ids)
         tokens = Tokens(prompt.ids, tuple(ids), tuple(sample.logprobs), sampled)
         return Completion(
-            text=_before_stop(self._decode(spoken), request.stop),
+            text=before_stop(self._chat.decode(spoken), request.stop),
             finish="stop" if sample.closed or sample.cut else "length",
             tokens=None if request.stop else tokens,  # a text stop is not in the ids
             logprob=tokens.logprob,
@@ -229,10 +226,7 @@ class HFEngine:
         return MAX_LOGITS // (self._lm.vocabulary * (1 + sum(map(len, job.choices))))
 
     def _stop_test(self, stop: Sequence[str]) -> Callable[[list[int]], bool]:
-        return lambda ids: any(each in self._decode(ids) for each in stop)
-
-    def _decode(self, ids: list[int]) -> str:
-        return self._tokenizer.decode(ids, skip_special_tokens=True)
+        return lambda ids: any(each in self._chat.decode(ids) for each in stop)
 
     @cached_property
     def _batcher(self) -> Batcher[SampleJob | ScoreJob, Any]:
@@ -242,59 +236,31 @@ class HFEngine:
     def _memory(self) -> Memory:
         return Memory(self._answer, self.memory)
 
-    @cached_property
-    def _prompt(self) -> Callable[[tuple[Message, ...]], Prompt]:
-        return lru_cache(REMEMBERED_PROMPTS)(self._encode_prompt)
-
-    @cached_property
-    def _encode_choice(self) -> Callable[[str], tuple[int, ...]]:
-        return lru_cache(REMEMBERED_CHOICES)(self._encode)
-
-    def _encode_prompt(self, messages: tuple[Message, ...]) -> Prompt:
+    def _prompt(self, messages: tuple[Message, ...]) -> Prompt:
+        """The ids of a chat, of which a system message is the head."""
         from agentsearch.engines.causal_lm import Prompt
 
-        chat = [{"role": message.role, "content": message.content} for message in messages]
-        with boundary(EngineError, f"The chat template of {self.model} refused the messages"):
-            text = self._tokenizer.apply_chat_template(
-                chat, add_generation_prompt=True, tokenize=False
-            )
-        ids = self._encode(text)
-        end = self._tokenizer.eos_token_id
+        ids, end = self._chat.prompt(messages), self._chat.end
         if messages[0].role != "system" or end not in ids[:-1]:
             return Prompt(ids)
         return Prompt(ids, head=ids.index(end) + 1)
-
-    def _encode(self, text: str) -> tuple[int, ...]:
-        return tuple(self._tokenizer.encode(text, add_special_tokens=False))
 
     @cached_property
     def _folder(self) -> Path:
         return find_model(self.model)
 
     @cached_property
-    def _tokenizer(self) -> Any:
-        transformers = _import_extra("transformers")
-        with _config_errors(f"The tokenizer of {self.model} cannot be loaded"):
-            tokenizer = transformers.AutoTokenizer.from_pretrained(
-                self._folder, local_files_only=True, trust_remote_code=False
-            )
-        if not tokenizer.chat_template:
-            raise ConfigError(
-                f"{self.model} has no chat template; use a chat model, "
-                "or put a chat_template.jinja beside its tokenizer."
-            )
-        if tokenizer.eos_token_id is None:
-            raise ConfigError(f"The tokenizer of {self.model} names no end-of-turn token (eos).")
-        return tokenizer
+    def _chat(self) -> ChatTokenizer:
+        return ChatTokenizer(self.model, self._folder)
 
     @cached_property
     def _lm(self) -> CausalLM:
-        _import_extra("torch")
-        _import_extra("transformers")
+        import_extra("torch", "hf")
+        import_extra("transformers", "hf")
         from agentsearch.engines.causal_lm import CausalLM
 
-        stops = frozenset([int(self._tokenizer.eos_token_id)])
-        with _config_errors(f"The weights of {self.model} cannot be loaded"):
+        stops = frozenset([self._chat.end])
+        with config_errors(f"The weights of {self.model} cannot be loaded"):
             return CausalLM(self._folder, self.dtype, self.device, stops)
 
 
@@ -335,31 +301,10 @@ def _shipped(name: str) -> Path:
 
 def _from_hub(name: str) -> Path:
     """The newest snapshot of a hub model, downloaded unless it is there already."""
-    hub = _import_extra("huggingface_hub")
+    hub = import_extra("huggingface_hub", "hf")
     wanted = ["*.safetensors", "*.json", "*.jinja", "*.txt", "*.model"]
-    with _config_errors(f"model: {name!r} is neither a folder nor to be had from the hub"):
+    with config_errors(f"model: {name!r} is neither a folder nor to be had from the hub"):
         return Path(hub.snapshot_download(name, allow_patterns=wanted))
-
-
-def _import_extra(package: str) -> Any:
-    try:
-        return importlib.import_module(package)
-    except ImportError as cause:
-        raise ConfigError(
-            f"The hf engine needs {package}, which is not installed; "
-            "run: pip install 'agentsearch[hf]'"
-        ) from cause
-
-
-@contextmanager
-def _config_errors(doing: str) -> Generator[None]:
-    """What a user's choice of model makes the libraries raise, as one sentence."""
-    try:
-        yield
-    except ConfigError:
-        raise
-    except Exception as cause:
-        raise ConfigError(f"{doing} ({type(cause).__name__}: {cause}).") from cause
 
 
 def _groups(
@@ -380,9 +325,3 @@ def _groups(
         group.append((i, job))
     if group:
         yield group
-
-
-def _before_stop(text: str, stop: Sequence[str]) -> str:
-    """The text up to the first stop string."""
-    ends = [text.index(each) for each in stop if each in text]
-    return text[: min(ends)] if ends else text

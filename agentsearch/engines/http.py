@@ -21,10 +21,11 @@ import urllib.request
 from collections import Counter
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from email.utils import parsedate_to_datetime
-from time import time
+from time import perf_counter, time
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
+from agentsearch.engines.load import Load, Traffic, read_load
 from agentsearch.engines.replicas import Replica, choose
 from agentsearch.errors import ConfigError, EngineError, ServerLost
 
@@ -103,6 +104,9 @@ class Servers:
         self._key, self._timeout_s, self._counts = key, timeout_s, counts
         self._retries, self._wait_s = retries, wait_s
         self._slots = asyncio.Semaphore(max_in_flight)
+        self._queued = self._asked = 0
+        self._queued_s = self._in_flight_s = 0.0
+        self._no_vllm: set[str] = set()  # servers without the metrics of one
         self._looks: set[asyncio.Task[Any]] = set()
         self.learning = asyncio.Lock()
         self._one_is_up = asyncio.Event()
@@ -148,7 +152,8 @@ class Servers:
         """
         data = None if body is None else json.dumps(body).encode()
         failed = 0
-        async with self._slots:
+        await self._take_slot()
+        try:
             while True:
                 replica = await self._pick(prefix, at)
                 try:
@@ -164,6 +169,8 @@ class Servers:
                         raise EngineError(_gave_up(replica, fault, failed)) from fault
                     self._counts[f"retried_{fault.kind}"] += 1
                     await asyncio.sleep(pause_s(failed, fault.retry_after_s))
+        finally:
+            self._slots.release()
 
     async def page(self, path: str) -> str | None:
         """The text of a page beside /v1; "" where there is none, None where nothing answers."""
@@ -177,6 +184,43 @@ class Servers:
         except (self._aiohttp.ClientError, OSError):
             return None
 
+    async def traffic(self) -> Traffic:
+        """What is under way, and the load of each server that is up and says it."""
+        asked = [each for each in self.replicas if not (each.down or each.url in self._no_vllm)]
+        loads = await asyncio.gather(*map(self._load, asked))
+        return Traffic(
+            in_flight=sum(each.in_flight for each in self.replicas),
+            queued=self._queued,
+            asked=self._asked,
+            in_flight_s=self._in_flight_s,
+            queued_s=self._queued_s,
+            servers={server.url: load for server, load in zip(asked, loads, strict=True) if load},
+        )
+
+    async def _load(self, replica: Replica) -> Load | None:
+        timeout = self._aiohttp.ClientTimeout(total=LOOK_S)
+        url = replica.url.removesuffix("/v1") + "/metrics"
+        try:
+            async with self._send(replica, url, None, timeout=timeout) as response:
+                text, status = await response.text(errors="replace"), response.status
+        except (self._aiohttp.ClientError, OSError):
+            return None
+        load = read_load(text) if status == 200 else None
+        if load is None and status < 500:
+            self._no_vllm.add(replica.url)
+        return load
+
+    async def _take_slot(self) -> None:
+        """Wait until fewer than `max_in_flight` requests are under way."""
+        since = perf_counter()
+        self._asked += 1
+        self._queued += 1
+        try:
+            await self._slots.acquire()
+        finally:
+            self._queued -= 1
+            self._queued_s += perf_counter() - since
+
     # one attempt
 
     async def _attempt(
@@ -185,6 +229,7 @@ class Servers:
         url = replica.url.removesuffix("/v1") + path if path[0] == "/" else f"{replica.url}/{path}"
         self._counts["requests"] += data is not None
         replica.in_flight += 1
+        since = perf_counter()
         waits: float | None = None
         try:
             async with self._send(replica, url, data) as response:
@@ -200,6 +245,7 @@ class Servers:
             raise self._broken(error) from error
         finally:
             replica.in_flight -= 1
+            self._in_flight_s += perf_counter() - since
 
     def _send(self, replica: Replica, url: str, data: bytes | None, **options: Any) -> Any:
         method = "GET" if data is None else "POST"

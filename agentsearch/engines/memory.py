@@ -9,10 +9,51 @@ from __future__ import annotations
 import asyncio
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from dataclasses import replace
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from agentsearch.types import Completion, Request
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+
+class Once(Generic[K, V]):
+    """Equal questions that wait at the same time share one computation.
+
+    Args:
+        ask: computes an answer.
+    """
+
+    def __init__(self, ask: Callable[[K], Coroutine[Any, Any, V]]) -> None:
+        self._ask = ask
+        self._asked: dict[K, asyncio.Task[V]] = {}
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def waits(self, key: K) -> bool:
+        """Whether the answer is being computed in this event loop."""
+        return asyncio.get_running_loop() is self._loop and key in self._asked
+
+    async def answer(self, key: K) -> V:
+        """The answer; its computation goes on for others if one caller leaves."""
+        loop = asyncio.get_running_loop()
+        if loop is not self._loop:  # what was asked in an earlier loop died with it
+            self._loop, self._asked = loop, {}
+        if key not in self._asked:
+            asked = self._asked
+            task = asked[key] = loop.create_task(self._ask(key))
+            task.add_done_callback(lambda _: asked.pop(key))
+        return await asyncio.shield(self._asked[key])
+
+    async def close(self) -> None:
+        """End what is being computed in this event loop."""
+        if asyncio.get_running_loop() is not self._loop:
+            return
+        for task in list(self._asked.values()):
+            task.cancel()
+            with suppress(asyncio.CancelledError, Exception):
+                await task
 
 
 def has_one_answer(request: Request) -> bool:
@@ -42,8 +83,7 @@ class Memory:
         self._ask = ask
         self._size = size
         self._known: OrderedDict[Request, list[Completion]] = OrderedDict()
-        self._asked: dict[Request, asyncio.Task[list[Completion]]] = {}
-        self._loop: asyncio.AbstractEventLoop | None = None
+        self._once = Once(self._asked)
 
     async def reply(self, request: Request) -> list[Completion]:
         """The reply to a request that `has_one_answer`; what it costs is in its completions."""
@@ -52,28 +92,24 @@ class Memory:
         if known is not None:
             self._known.move_to_end(key)
             return self._saved(key, known)
-        loop = asyncio.get_running_loop()
-        if loop is not self._loop:  # what was asked in an earlier loop died with it
-            self._loop, self._asked = loop, {}
-        task = self._asked.get(key)
-        if task is not None:
-            return self._saved(key, await asyncio.shield(task))
-        task = self._asked[key] = loop.create_task(self._ask(key))
-        task.add_done_callback(lambda done: self._keep(key, done))
-        return list(await asyncio.shield(task))  # goes on for the others if one caller leaves
+        if self._once.waits(key):
+            return self._saved(key, await self._once.answer(key))
+        return list(await self._once.answer(key))
 
     def clear(self) -> None:
         """Forget all replies; the counts stay."""
         self._known.clear()
 
-    def _keep(self, key: Request, task: asyncio.Task[list[Completion]]) -> None:
-        if self._asked.get(key) is task:
-            del self._asked[key]
-        if task.cancelled() or task.exception() is not None:
-            return
-        self._known[key] = task.result()
+    async def close(self) -> None:
+        """Forget all replies, and end what is being asked in this event loop."""
+        self.clear()
+        await self._once.close()
+
+    async def _asked(self, key: Request) -> list[Completion]:
+        found = self._known[key] = await self._ask(key)
         while len(self._known) > self._size:
             self._known.popitem(last=False)
+        return found
 
     def _saved(self, key: Request, completions: list[Completion]) -> list[Completion]:
         self.counts["saved_calls"] += 1 if key.choices else len(completions)

@@ -11,13 +11,15 @@ import logging
 import os
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, TypeVar, get_args
 from urllib.parse import urlsplit
 
 from agentsearch.engines.guard import check_real_engines_allowed, check_request
 from agentsearch.engines.http import Json, Refused, Servers
+from agentsearch.engines.load import Traffic
+from agentsearch.engines.memory import Memory, has_one_answer
 from agentsearch.engines.openai_scores import Scorer, Way
 from agentsearch.engines.replicas import prefix_of
 from agentsearch.engines.room import Room, byte_count, most_prompt_tokens
@@ -61,8 +63,11 @@ class OpenAIEngine:
         max_in_flight: most requests waiting for the servers at a time.
         logprobs: ask for log-probabilities, and for token ids where they are to be had.
         scoring: how `choices` are scored: `prefill`, `walk`, or `auto` for the shorter.
+        memory: most replies kept of scored choices and of temperature 0, so that an equal
+            request is not made again. 0 keeps none.
         extra_body: fields added to every chat request as they are.
-        counts: `requests` sent, faults by kind, and how often a fallback was needed.
+        counts: `requests` sent, faults by kind, how often a fallback was needed, and
+            `saved_calls` and `saved_tokens` that were charged, but remembered.
     """
 
     model: str
@@ -74,6 +79,7 @@ class OpenAIEngine:
     max_in_flight: int = 64
     logprobs: bool = True
     scoring: Way = "auto"
+    memory: int = 4096
     extra_body: Mapping[str, Any] = field(default_factory=dict[str, Any])
     counts: Counter[str] = field(
         default_factory=Counter[str], init=False, repr=False, compare=False
@@ -96,6 +102,8 @@ class OpenAIEngine:
                 "retries and wait_s must be 0 or more, max_in_flight 1 or more, "
                 "timeout_s more than 0."
             )
+        if self.memory < 0:
+            raise ConfigError(f"memory: {self.memory} replies cannot be kept; use 0 or more.")
         if self.scoring not in get_args(Way):
             raise ConfigError(
                 f"scoring: {self.scoring!r} is no way to score; write auto, prefill or walk."
@@ -121,6 +129,11 @@ class OpenAIEngine:
         """
         check_real_engines_allowed("openai")
         check_request(request)
+        if self.memory and has_one_answer(request):
+            return await self._memory.reply(request)
+        return await self._answer(request)
+
+    async def _answer(self, request: Request) -> list[Completion]:
         servers = self._connect()
         await self._room.ask_for_limit(servers)
         try:
@@ -173,8 +186,14 @@ class OpenAIEngine:
         except Refused as refusal:
             raise EngineError(f"{refusal}; it lists no models.") from None
 
+    async def traffic(self) -> Traffic:
+        """What is under way, here and at the servers."""
+        return await self._connect().traffic()
+
     async def close(self) -> None:
-        """Close the connections of the running event loop."""
+        """End what the running event loop asks, and close its connections."""
+        await self._memory.close()
+        await self._scorer.close()
         servers = self._servers.pop(asyncio.get_running_loop(), None)
         if servers is not None:
             await servers.close()
@@ -182,28 +201,34 @@ class OpenAIEngine:
     def most_tokens(self, request: Request) -> tuple[int, int]:
         """Most tokens of the prompt, and further ones of each call; scoring is one call.
 
-        A token is at least one byte. Until the server has taken `n`, each sample may cost
-        the prompt again, which then belongs to the call.
+        A token is at least one byte. Until the server has taken `n` or said that it is a
+        vLLM, each sample may cost the prompt again, which then belongs to the call.
         """
         prompt = most_prompt_tokens(request.messages)
         if request.choices is not None:
             return prompt, sum(byte_count(choice) + 1 for choice in request.choices)
-        if request.n > 1 and "n" not in self._learnt.accepted - self._learnt.refused:
+        shared = self._room.vllm or "n" in self._learnt.accepted - self._learnt.refused
+        if request.n > 1 and not shared:
             return 0, prompt + request.max_tokens
         return prompt, request.max_tokens
 
     # sampling
 
     async def _sample(self, servers: Servers, request: Request) -> list[Completion]:
-        """One request for all samples; one each where the server gives fewer."""
+        """One request for all samples; one each where the server gives fewer, and to a vLLM.
+
+        That would draw them from seed, seed + 1 and so on, and shares the prompt anyhow.
+        """
         found: list[Completion] = []
-        if request.n == 1 or "n" not in self._learnt.refused:
+        if request.n == 1 or not (self._room.vllm or "n" in self._learnt.refused):
             found = await self._chat(servers, request, 0, request.n)
             if len(found) < request.n:
                 self._note("n", "answers one sample a request")
         missing = range(len(found), request.n)
         for more in await asyncio.gather(*(self._chat(servers, request, i, 1) for i in missing)):
             found += more[:1]
+        if self._room.vllm:
+            found[1:] = [replace(each, cached_tokens=each.prompt_tokens) for each in found[1:]]
         self._room.learn(request.messages, found[0].prompt_tokens, request.max_tokens)
         return found[: request.n]
 
@@ -283,6 +308,12 @@ class OpenAIEngine:
     @cached_property
     def _room(self) -> Room:
         return Room(self.model, self.counts)
+
+    @cached_property
+    def _memory(self) -> Memory:
+        memory = Memory(self._answer, self.memory)
+        memory.counts = self.counts
+        return memory
 
     @cached_property
     def _scorer(self) -> Scorer:

@@ -1,30 +1,26 @@
 """Log-probabilities of given texts from a server in the manner of vLLM, in two ways.
 
-`prefill` sends every text behind the whole prompt and reads the prompt's log-probabilities.
-The server computes all of it: where those are asked for, it reads no prefix cache. A vLLM
-that was started with --enable-lora is never asked for them: they stop the CPU build (0.30)
-and lack the adapter's part of the output layer on GPUs (vLLM issues 29955 and 51594).
-
-`walk` asks for a single token at every place in the trie of the texts' tokens, with the
-log-probabilities of exactly the tokens that continue there. The prompt is computed once,
-then read from the cache, and little more than one token is computed for each place: first
-for the prompt's end, then for all others side by side. It needs `logprob_token_ids`.
+Both are told in `scoring`. A vLLM that was started with --enable-lora is never asked for a
+prefill: that stops the CPU build (0.30) and lacks the adapter's part of the output layer on
+GPUs (vLLM issues 29955 and 51594). A walk needs a server that takes `logprob_token_ids`.
 """
 
 from __future__ import annotations
 
 import asyncio
-import itertools
 import logging
 from collections import Counter
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Literal
 
 from agentsearch.engines.http import Fault, Json, Refused, Servers
+from agentsearch.engines.memory import Once
 from agentsearch.engines.replicas import prefix_of
 from agentsearch.engines.room import Room
+from agentsearch.engines.scoring import Place, Scored, batches_of, path_to, walk_is_better
 from agentsearch.engines.trie import TokenTrie
 from agentsearch.engines.wire import (
     cached_tokens,
@@ -36,35 +32,15 @@ from agentsearch.engines.wire import (
     well_formed,
 )
 from agentsearch.errors import CannotScore
-from agentsearch.types import Completion, Message, Tokens
+from agentsearch.types import Completion, Message
 
 log = logging.getLogger(__name__)
 
 Way = Literal["auto", "prefill", "walk"]
 
 REMEMBERED_TEXTS = 16_384
-MOST_TOKEN_IDS = 128
-"""Most tokens whose log-probabilities vLLM gives for one request."""
 ADAPTERS = "vllm:lora_requests_info"
 """In /metrics of a vLLM with --enable-lora."""
-PLACE_TOKENS = 64
-"""Tokens of a prompt that could be computed in the time that one place of a walk takes."""
-
-Place = tuple[int, list[int]]
-"""A node of a trie, or ROOT, and the nodes that continue there."""
-
-
-@dataclass(frozen=True)
-class Scored:
-    """Log-probabilities of every text's tokens, and what the server said besides.
-
-    Attributes:
-        cached: tokens of the prompt that it had computed before.
-    """
-
-    logprobs: list[list[float]]
-    cached: int
-    version: str
 
 
 @dataclass
@@ -73,7 +49,7 @@ class Scorer:
 
     Attributes:
         model: name under which the server offers it.
-        way: `auto` takes the shorter one that the server can go, see `walk_is_shorter`.
+        way: `auto` takes the shorter one that the server can go, see `walk_is_better`.
         room: what the model holds.
         counts: `scored_by_walk` and `scored_by_prefill`.
         end: id of the end-of-turn token, once known.
@@ -104,25 +80,10 @@ class Scorer:
             prompt = await tokenize_chat(servers, self.model, messages)
             end = await self._end_of_turn(servers, messages, prompt)
             ids = [[*each, end] for each in await self._tokenize(servers, texts)]
-        self.room.check_tokens(len(prompt), max(map(len, ids)))
+        extra = self.way == "prefill"  # vLLM adds a token to it
+        self.room.check_tokens(len(prompt), max(map(len, ids)) + extra)
         scored = await self._scored(servers, prefix_of(messages), prompt, ids)
-        completions: list[Completion] = []
-        for text, own, logprobs in zip(texts, ids, scored.logprobs, strict=True):
-            tokens = Tokens(tuple(prompt), tuple(own), tuple(logprobs), (False,) * len(own))
-            completions.append(
-                Completion(
-                    text=text,
-                    finish="scored",
-                    tokens=tokens,
-                    logprob=tokens.logprob,
-                    prompt_tokens=len(prompt),
-                    # the others share the prompt that the first has paid for
-                    cached_tokens=len(prompt) if completions else scored.cached,
-                    generated_tokens=len(own),
-                    version=scored.version,
-                )
-            )
-        return completions
+        return scored.completions(texts, prompt, ids)
 
     async def _scored(
         self, servers: Servers, prefix: str, prompt: list[int], ids: list[list[int]]
@@ -132,7 +93,7 @@ class Scorer:
         batches = batches_of(trie)
         places = sum(map(len, batches))
         safe = await self._has_adapters(servers) is False
-        better = not safe or walk_is_shorter(len(prompt), ids, places)
+        better = not safe or walk_is_better(len(prompt), ids, places, self.room.limit)
         if self.way == "walk" or (self.way == "auto" and self.walks and better):
             try:
                 scored = await self._walk(servers, prefix, prompt, trie, batches)
@@ -263,51 +224,18 @@ class Scorer:
             self.known = {}
         known = self.known
         new = list(dict.fromkeys(text for text in texts if text not in known))
-        found = await asyncio.gather(*(tokenize_text(servers, self.model, each) for each in new))
+        found = await asyncio.gather(*(self._asked.answer((servers, text)) for text in new))
         known.update(zip(new, found, strict=True))
         return [known[text] for text in texts]
 
+    @cached_property
+    def _asked(self) -> Once[tuple[Servers, str], list[int]]:
+        """Texts whose tokens are asked for: searches begin with the same actions."""
+        return Once(lambda key: tokenize_text(key[0], self.model, key[1]))
 
-def walk_is_shorter(prompt: int, ids: Sequence[Sequence[int]], places: int) -> bool:
-    """Whether a walk computes less than a prefill, in tokens of a prompt."""
-    prefill = sum(prompt + len(each) for each in ids)
-    return prompt + PLACE_TOKENS * places < prefill
-
-
-def batches_of(trie: TokenTrie) -> list[list[Place]]:
-    """Places that one request asks for, the prompt's end first and alone.
-
-    They are of one depth, where few different tokens continue, since a request names the
-    tokens of all its places together.
-    """
-    children: dict[int, list[int]] = {}
-    for node, parent in enumerate(trie.parents):
-        children.setdefault(parent, []).append(node)
-    places = [
-        (parent, nodes[i : i + MOST_TOKEN_IDS])
-        for parent, nodes in children.items()
-        for i in range(0, len(nodes), MOST_TOKEN_IDS)
-    ]
-
-    def depth(place: Place) -> int:
-        return trie.depths[place[1][0]]
-
-    batches: list[list[Place]] = []
-    for _, level in itertools.groupby(sorted(places, key=depth), depth):
-        tokens = set[int]()
-        for i, place in enumerate(level):
-            own = {trie.ids[node] for node in place[1]}
-            if not i or len(tokens | own) > MOST_TOKEN_IDS:
-                batches.append([])
-                tokens = set[int]()
-            batches[-1].append(place)
-            tokens |= own
-    return batches
-
-
-def path_to(trie: TokenTrie, node: int) -> list[int]:
-    """Tokens from the prompt's end to a node and including it; none to ROOT."""
-    return [trie.ids[each] for each in reversed(trie.ancestors(node))]
+    async def close(self) -> None:
+        """End what is being asked in this event loop."""
+        await self._asked.close()
 
 
 @contextmanager

@@ -39,6 +39,7 @@ class Room:
         asked: whether the server was asked for its limit.
         density: largest part of `most_prompt_tokens` that a long prompt had; 0 before the first.
         counting: whether the server counts tokens, so far as known.
+        vllm: whether the server says that it is a vLLM.
     """
 
     model: str
@@ -47,6 +48,7 @@ class Room:
     asked: bool = False
     density: float = 0.0
     counting: bool = True
+    vllm: bool = False
 
     async def ask_for_limit(self, servers: Servers) -> None:
         """Ask once what the model holds; a server that does not say has no limit."""
@@ -112,6 +114,7 @@ class Room:
     def _read_limit(self, reply: Json) -> int | None:
         """The limit of our model, or of the model that ours is an adapter to."""
         with well_formed(reply):
+            self.vllm = any(each.get("owned_by") == "vllm" for each in reply["data"])
             limits = {each["id"]: each.get("max_model_len") for each in reply["data"]}
             parents = {each["id"]: each.get("parent") for each in reply["data"]}
             return limits.get(self.model) or limits.get(parents.get(self.model))

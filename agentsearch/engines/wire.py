@@ -119,7 +119,8 @@ def cached_tokens(reply: Json) -> int:
 def version(model: str, reply: Json) -> str:
     """The model's name, and the server's fingerprint where it gives one."""
     fingerprint = reply.get("system_fingerprint")
-    return f"{model}@{fingerprint}" if fingerprint else model
+    known = not fingerprint or model.endswith(f"@{fingerprint}")
+    return model if known else f"{model}@{fingerprint}"
 
 
 def finite(logprob: Any) -> float:

@@ -13,9 +13,11 @@ from typing import Any
 import pytest
 
 from agentsearch.engines.hf import HFEngine
+from agentsearch.engines.load import Load, Traffic
 from agentsearch.engines.openai import OpenAIEngine
 from agentsearch.engines.room import Room
 from agentsearch.errors import ConfigError, EngineError
+from agentsearch.seeds import derive_seed
 from agentsearch.types import Completion, Message, Request
 from tests.servers import (
     END,
@@ -97,6 +99,33 @@ def test_stop_strings_are_sent_and_make_no_exact_tokens(server: FakeServer):
     assert completion.logprob is not None
 
 
+@pytest.mark.parametrize("only", [{"temperature": 0.0}, {"choices": ("left", "right")}])
+def test_what_has_one_answer_is_asked_once(server: FakeServer, only: dict[str, Any]):
+    engine = engine_at(server)
+    first, other = ask(engine, Request(GO, seed=1, **only), Request(GO, seed=2, **only))
+    asked = len(server.requests)
+    (again,) = ask(engine, Request(GO, seed=3, **only))
+    assert first == other == again
+    assert len(server.requests) == asked
+    assert engine.counts["saved_calls"] == 2
+    cost = sum(c.prompt_tokens - c.cached_tokens + c.generated_tokens for c in first)
+    assert engine.counts["saved_tokens"] == 2 * cost
+    ask(engine, Request(GO, seed=1), Request(GO, seed=1))
+    assert len(server.requests) == asked + 2
+    forgetful = engine_at(server, memory=0)
+    ask(forgetful, Request(GO, **only), Request(GO, **only))
+    assert forgetful.counts["saved_calls"] == 0
+
+
+def test_an_error_is_not_remembered(server: FakeServer):
+    engine = engine_at(server, retries=0)
+    request = Request(GO, temperature=0.0)
+    server.failures = [500]
+    with pytest.raises(EngineError):
+        ask(engine, request)
+    assert ask(engine, request)
+
+
 def test_extra_fields_go_along(server: FakeServer):
     ask(engine_at(server, extra_body={"top_k": 5, "temperature": 0.1}), Request(GO))
     body = server.chats()[0]
@@ -114,6 +143,19 @@ def test_a_server_that_ignores_n_is_asked_again_with_other_seeds(server: FakeSer
     assert [completion.text for completion in second] == [c.text for c in first]
     assert {c.cached_tokens for c in second} == {3}  # every prompt was sent
     assert (engine.counts["requests"], engine.counts["without_n"]) == (8, 1)
+
+
+def test_a_vllm_is_asked_for_each_sample_with_a_seed_of_its_own(server: FakeServer):
+    server.owner = "vllm"  # it would draw n samples from seed, seed + 1 and so on
+    engine = engine_at(server)
+    request = Request(GO, n=4, seed=3)
+    (completions,) = ask(engine, request)
+    assert ["n" in body for body in server.chats()] == [False] * 4
+    seeds = {str(derive_seed(3, i) >> 32) for i in range(4)}
+    assert {completion.text for completion in completions} == seeds
+    assert [each.cached_tokens for each in completions] == [3, *[len(PROMPT)] * 3]
+    assert engine.most_tokens(request) == engine.most_tokens(replace(request, n=1))
+    assert engine.counts["without_n"] == 0
 
 
 def test_a_server_that_refuses_n_is_asked_for_one_at_a_time(server: FakeServer):
@@ -467,6 +509,7 @@ def test_choices_reserve_their_bytes(server: FakeServer):
         ({"model": ""}, "model: is empty"),
         ({"max_in_flight": 0}, "max_in_flight"),
         ({"retries": -1}, "retries"),
+        ({"memory": -1}, "memory"),
         ({"timeout_s": 0.0}, "timeout_s"),
         ({"wait_s": -1.0}, "wait_s"),
         ({"scoring": "guess"}, "scoring: 'guess' is no way to score; write auto, prefill or walk"),
@@ -486,6 +529,7 @@ def test_a_missing_package_names_the_extra():
 import sys, asyncio
 sys.modules["aiohttp"] = None
 from agentsearch.engines.hf import HFEngine
+from agentsearch.engines.load import Load, Traffic
 from agentsearch.engines.openai import OpenAIEngine
 from agentsearch.engines.room import Room
 from agentsearch.types import Message, Request
@@ -501,3 +545,71 @@ def test_the_switch_keeps_it_out_of_unit_tests(server: FakeServer, monkeypatch: 
     with pytest.raises(EngineError, match="may not be used"):
         ask(engine_at(server), Request(GO))
     assert not server.requests
+
+
+# what is under way
+
+
+METRICS = """\
+vllm:num_requests_running{engine="0"} 12.0
+vllm:num_requests_waiting{engine="0"} 3.0
+vllm:kv_cache_usage_perc{engine="0"} 0.25
+vllm:prefix_cache_queries_total{engine="0"} 400.0
+vllm:prefix_cache_hits_total{engine="0"} 300.0
+"""
+
+
+def test_traffic_is_what_waits_here_and_what_the_servers_say(server: FakeServer):
+    server.metrics, server.pause_s = METRICS, 0.3
+    engine = engine_at(server, max_in_flight=2)
+
+    async def main() -> tuple[Traffic, Traffic]:
+        try:
+            asked = [
+                asyncio.create_task(engine.generate(Request(GO, max_tokens=4, seed=i)))
+                for i in range(5)
+            ]
+            while len(server.requests) < 2:
+                await asyncio.sleep(0.005)
+            during = await engine.traffic()
+            await asyncio.gather(*asked)
+            return during, await engine.traffic()
+        finally:
+            await engine.close()
+
+    during, after = asyncio.run(main())
+    assert (during.in_flight, during.queued) == (2, 3)
+    assert during.asked == after.asked == 6  # with the question of what the model holds
+    assert during.servers == {server.url: Load(12, 3, 0.25, 400, 300)}
+    assert (after.in_flight, after.queued) == (0, 0)
+    # five requests of 0.3 s: three waited, two for one other and one for two
+    assert after.in_flight_s >= 5 * 0.3 and after.queued_s >= 4 * 0.3 - 0.1
+
+
+def test_a_server_that_is_no_vllm_is_asked_for_its_load_once(server: FakeServer):
+    engine = engine_at(server)
+
+    async def main() -> None:
+        try:
+            assert (await engine.traffic()).servers == {}  # its page has no such lines
+            server.metrics = METRICS
+            assert (await engine.traffic()).servers == {}
+        finally:
+            await engine.close()
+
+    asyncio.run(main())
+
+
+def test_the_load_of_a_server_that_is_still_loading_is_asked_for_again(server: FakeServer):
+    server.metrics, server.loading = METRICS, True
+    engine = engine_at(server)
+
+    async def main() -> None:
+        try:
+            assert (await engine.traffic()).servers == {}
+            server.loading = False
+            assert set((await engine.traffic()).servers) == {server.url}
+        finally:
+            await engine.close()
+
+    asyncio.run(main())

@@ -1,10 +1,11 @@
 """Which way of scoring is shorter, and what a walk asks for together."""
 
-from agentsearch.engines.openai_scores import (
+from agentsearch.engines.scoring import (
     MOST_TOKEN_IDS,
     PLACE_TOKENS,
     batches_of,
     path_to,
+    walk_is_better,
     walk_is_shorter,
 )
 from agentsearch.engines.trie import ROOT, TokenTrie
@@ -14,10 +15,17 @@ def test_a_walk_pays_where_many_texts_share_a_long_prompt():
     ids = [[1, 9], [2, 9], [3, 9], [4, 9]]  # five places: four words, each closed
     prefill = [4 * prompt + 8 for prompt in (100, 120)]
     walk = [prompt + 5 * PLACE_TOKENS for prompt in (100, 120)]
-    assert PLACE_TOKENS == 64
-    assert (prefill, walk) == ([408, 488], [420, 440])
+    assert PLACE_TOKENS == 24
+    assert (prefill, walk) == ([408, 488], [220, 240])
     assert [walk_is_shorter(prompt, ids, 5) for prompt in (100, 120)] == [False, True]
     assert not walk_is_shorter(10_000, [[1, 9]], 2)  # nothing to share
+
+
+def test_a_walk_is_taken_where_the_context_has_no_room_for_a_prefill():
+    ids = [[1, 2, 9]]
+    assert not walk_is_better(100, ids, 3, limit=104)
+    assert walk_is_better(100, ids, 3, limit=103)
+    assert not walk_is_better(100, ids, 3, limit=None)
 
 
 def test_places_of_one_depth_are_asked_for_together_and_the_root_first():

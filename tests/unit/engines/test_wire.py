@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from agentsearch.engines.http import Fault
-from agentsearch.engines.wire import read_chat
+from agentsearch.engines.wire import read_chat, version
 from agentsearch.types import Completion, Message, Request
 
 GO = (Message("user", "go"),)
@@ -113,3 +113,9 @@ def test_a_forced_reply_has_no_log_probability_of_the_models_own():
     assert read(forced).logprob == 0.0 and read(forced).tokens is not None
     found = read(forced, among=("left",))
     assert found.logprob is None and found.tokens is None
+
+
+def test_the_version_names_the_weights_once():
+    assert version("tiny", {}) == "tiny"
+    assert version("tiny", {"system_fingerprint": "7eca"}) == "tiny@7eca"
+    assert version("tiny@7eca", {"system_fingerprint": "7eca"}) == "tiny@7eca"

@@ -20,7 +20,7 @@ import subprocess
 import threading
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -33,6 +33,7 @@ from agentsearch.budget import Metered
 from agentsearch.errors import ConfigError, did_you_mean
 from agentsearch.policies.scoring import Scoring
 from agentsearch.runner import Event, Result, RunFolder, Setup, run, summarise
+from agentsearch.throughput import Watch, at_once
 from agentsearch.types import Context, Message, Request, Task
 
 EXECUTORS = ("local", "ray")
@@ -83,15 +84,19 @@ class SearchReport:
 
     Attributes:
         folder: the run folder; None before it is made, and after a dry run.
+        kept: how many of `results`, the first ones, an earlier process had finished.
         engines: what engines in other processes counted.
+        watch: what was seen of the engines while the run went on.
         estimate: of a dry run.
     """
 
     plan: Plan
     folder: Path | None = None
     results: list[Result] = field(default_factory=list[Result])
+    kept: int = 0
     summary: dict[str, Any] = field(default_factory=dict[str, Any])
     engines: Counter[str] = field(default_factory=Counter[str])
+    watch: Watch | None = None
     estimate: Estimate | None = None
 
 
@@ -187,11 +192,13 @@ def carry_out(
     runs_dir: str | Path = "runs",
     on_event: Event | None = None,
     executor: str = "local",
+    on_look: Callable[[Watch], None] | None = None,
 ) -> SearchReport:
     """Do what is planned; a plan can be carried out once."""
     if executor not in EXECUTORS:
         raise ConfigError(f"executor={executor!r}: is none; use {' or '.join(EXECUTORS)}.")
     report, on_ray = SearchReport(plan), executor == "ray"
+    report.watch = Watch(plan.builder.engines, on_look)
     with shards.cluster() if on_ray else nullcontext():
         try:
             asyncio.run(_carry_out(report, Path(runs_dir), on_event, on_ray))
@@ -222,12 +229,15 @@ async def _carry_out(
         with folder.closing(lambda: sum_up(report, time.perf_counter() - started)):
             tasks = {task.id: task for task in plan.tasks}
             for result in folder.finished:
-                keep("finished", tasks.pop(result.task_id), result)
-            left, at_once = list(tasks.values()), recipe.concurrency
+                keep("kept", tasks.pop(result.task_id), result)
+            report.kept = len(report.results)
+            left, level, watch = list(tasks.values()), recipe.concurrency, report.watch
             if on_ray:
-                await shards.run(folder, left, at_once, run_part, keep, report.engines)
+                async with watch or nullcontext():
+                    size = at_once(level)
+                    await shards.run(folder, left, size, run_part, keep, report.engines)
             else:
-                await run(plan.setup, left, folder, concurrency=at_once, on_event=keep)
+                await run(plan.setup, left, folder, concurrency=level, on_event=keep, watch=watch)
     except Exception as error:
         if folder is not None and not (
             report.results or folder.journal.kept or plan.resumes or shards.left(folder.path)
@@ -391,6 +401,7 @@ def summary(report: SearchReport, seconds: float) -> dict[str, Any]:
         "env": recipe.env["name"],
         "policy": describe(recipe.policy),
         "value": describe(recipe.value),
+        **({} if recipe.chooser is None else {"chooser": describe(recipe.chooser)}),
         "search": recipe.search["name"],
         "budget": {k: v for k, v in dataclasses.asdict(recipe.budget).items() if v is not None},
         "seed": recipe.seed,
@@ -399,7 +410,24 @@ def summary(report: SearchReport, seconds: float) -> dict[str, Any]:
         "per_task": {name: counts["usage"][name] / tasks for name in per_task},
         "engines": dict(engines),
         "wall_seconds": seconds,
+        "throughput": throughput(report, engines, seconds),
     }
+
+
+def throughput(report: SearchReport, engines: Counter[str], seconds: float) -> dict[str, Any]:
+    """How fast this process went; a figure that is not known is missing.
+
+    Calls and tokens are those of tasks that it finished, replies from the journal among them.
+    """
+    new = report.results[report.kept :]
+    found: dict[str, Any] = {}
+    if new and seconds > 0:
+        found["calls_per_second"] = sum(each.usage.calls for each in new) / seconds
+        found["tokens_per_second"] = sum(each.usage.tokens for each in new) / seconds
+    if "requests" in engines:
+        retries = (count for name, count in engines.items() if name.startswith("retried_"))
+        found["retries"] = sum(retries)
+    return found if report.watch is None else {**found, **report.watch.figures()}
 
 
 def describe(component: config.Component) -> str:
@@ -424,7 +452,7 @@ def estimate(plan: Plan, price_in: float = 0.0, price_out: float = 0.0) -> Estim
     if plan.setup.mode == "act":  # fewer where several actions of one are carried out
         decisions = plan.setup.env.spec.max_steps
     searches = len(plan.tasks) * decisions
-    rounds = math.ceil(len(plan.tasks) / recipe.concurrency) * decisions
+    rounds = math.ceil(len(plan.tasks) / at_once(recipe.concurrency)) * decisions
     tokens, calls = _times(limits.tokens, searches), _times(limits.calls, searches)
     for smaller in recipe.readings:  # the policy may have to finish each
         if tokens is not None:

@@ -25,6 +25,7 @@ from agentsearch.budget import Limits, Metered
 from agentsearch.errors import ConfigError, did_you_mean
 from agentsearch.protocols import Environment
 from agentsearch.runner import Setup
+from agentsearch.throughput import Concurrency
 from agentsearch.types import Cycles, Task
 
 Component = dict[str, Any]
@@ -33,7 +34,13 @@ Component = dict[str, Any]
 MADE_WITH = "made_with"
 """Block of a run's config.yaml: versions, commit, date. Not part of the recipe."""
 
-COMPONENTS = {"env": "envs", "policy": "policies", "value": "values", "search": "search"}
+COMPONENTS = {
+    "env": "envs",
+    "policy": "policies",
+    "value": "values",
+    "chooser": "choosers",
+    "search": "search",
+}
 INJECTED = ("engine", "env")
 """Fields the builder fills with objects; a recipe gives them as components, or not at all."""
 
@@ -68,6 +75,7 @@ class Recipe:
 
     Attributes:
         env, policy, value, search: components, a name and its fields.
+        chooser: the component that ranks actions, for searches that ask one.
         budget: limits of one search: of a task in `plan` mode, a decision in `act` mode.
         tasks: which tasks.
         mode: `plan` grows one tree and carries out the chosen path; `act` searches
@@ -80,7 +88,7 @@ class Recipe:
             of the search's own path, or `never_return` to a state of the episode either.
         readings: smaller budgets whose results are read off the same search, in `plan` mode.
         seed: of every random draw.
-        concurrency: tasks searched at the same time.
+        concurrency: tasks searched at the same time; `auto` follows the load of vLLM servers.
         run: name of the run folder; None makes one from names and time.
     """
 
@@ -97,12 +105,19 @@ class Recipe:
     cycles: Cycles = "keep"
     readings: tuple[Limits, ...] = ()
     seed: int = 0
-    concurrency: int = 16
+    concurrency: Concurrency = 16
     run: str | None = None
+    chooser: Component | None = None
 
     def __post_init__(self) -> None:
-        if self.concurrency < 1:
-            raise ConfigError(f"concurrency={self.concurrency}: must be at least 1.")
+        if self.concurrency != "auto" and self.concurrency < 1:
+            raise ConfigError(f"concurrency={self.concurrency}: must be at least 1, or auto.")
+
+    @property
+    def components(self) -> dict[str, Component]:
+        """The components by their key; a chooser only where one is given."""
+        given = {key: getattr(self, key) for key in COMPONENTS}
+        return {key: component for key, component in given.items() if component is not None}
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, as written to `config.yaml`."""
@@ -128,11 +143,11 @@ def load_recipe(source: str | Path | Mapping[str, Any], overrides: Sequence[str]
     data.pop(MADE_WITH, None)
     data = merge(data, overrides)
     for key in COMPONENTS:
-        if key in data:
+        if data.get(key) is not None:
             data[key] = as_component(key, data[key])
     recipe = validated(Recipe, data, "")
-    for key, kind in COMPONENTS.items():
-        check_component(kind, key, getattr(recipe, key))
+    for key, component in recipe.components.items():
+        check_component(COMPONENTS[key], key, component)
     return recipe
 
 
@@ -207,7 +222,9 @@ def recipe_names() -> list[str]:
     """Short names of the shipped recipes that `search` runs."""
     folder = data_folder("agentsearch", "recipes")
     paths = (path.relative_to(folder) for path in sorted(folder.glob("*/*.yaml")))
-    return [str(path.with_suffix("")) for path in paths if path.parts[0] != "tiny"]
+    others = ("tiny", "profiles", "accelerate")
+    searches = (path for path in paths if path.parts[0] not in others)
+    return [str(path.with_suffix("")) for path in searches if not path.stem.startswith("loop")]
 
 
 def recipe_path(source: str | Path) -> Path:
@@ -254,6 +271,9 @@ def engine_component(text: str) -> Component:
         return {"name": "hf", "model": text}
     if head == "openai":
         model, _, url = rest.partition("@")
+        if "@http" in rest:  # before which the name of an adapter has an @ of its own
+            model, at, url = rest.partition("@http")
+            url = at[1:] + url
         if not model:
             raise ConfigError(f"{text!r}: names no model; write openai:MODEL@http://HOST:PORT/v1.")
         return {"name": head, "model": model, **({"base_url": url} if url else {})}
@@ -333,8 +353,11 @@ def validated_fields(
 
 def explain(error: pydantic.ValidationError, shape: Mapping[str, Any], prefix: str) -> str:
     """The first validation error as a sentence that names the key."""
-    first = error.errors()[0]
+    first, *others = error.errors()
     path = [str(part) for part in first["loc"]]
+    words = [each for each in others if each["loc"] == (*first["loc"][:-1], "literal['auto']")]
+    if words:  # a number or a word: the last part only says which of them was tried
+        path.pop()
     key = ".".join([*([prefix] if prefix else []), *path])
     if first["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
         known = _keys_beside(path, shape)
@@ -345,7 +368,7 @@ def explain(error: pydantic.ValidationError, shape: Mapping[str, Any], prefix: s
     cause = first.get("ctx", {}).get("error")
     if isinstance(cause, Exception):
         return str(cause)
-    message = first["msg"][0].lower() + first["msg"][1:]
+    message = first["msg"][0].lower() + first["msg"][1:] + ", or auto" * bool(words)
     return f"{key}={first['input']!r}: {message}."
 
 
@@ -376,6 +399,10 @@ class Builder:
         value_engine = recipe.value.get("engine", policy_engine)
         policy = self.build("policies", "policy", recipe.policy, {"env": env}, policy_engine)
         value = self.build("values", "value", recipe.value, {"env": env}, value_engine)
+        chooser = None
+        if recipe.chooser is not None:
+            engine = recipe.chooser.get("engine", policy_engine)
+            chooser = self.build("choosers", "chooser", recipe.chooser, {"env": env}, engine)
         search = self.build("search", "search", recipe.search, {})
         return Setup(
             env=env,
@@ -390,6 +417,7 @@ class Builder:
             prefer_finished=recipe.prefer_finished,
             cycles=recipe.cycles,
             readings=recipe.readings,
+            chooser=chooser,
         )
 
     def build(
@@ -452,8 +480,8 @@ async def settle(recipe: Recipe, setup: Setup) -> tuple[Recipe, Setup]:
     """
     after = await setup.settled()
     decided: dict[str, Any] = {}
-    for key in ("policy", "value"):
-        old, new = getattr(setup, key), getattr(after, key)
+    for key, new in after.parts.items():
+        old = setup.parts[key]
         names = field_names(new) - set(INJECTED)
         changed = {n: getattr(new, n) for n in names if getattr(new, n) != getattr(old, n)}
         decided[key] = {**getattr(recipe, key), **changed}

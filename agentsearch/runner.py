@@ -20,7 +20,7 @@ import json
 import logging
 import os
 from collections.abc import Callable, Generator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -43,6 +43,7 @@ from agentsearch.problem import Problem
 from agentsearch.protocols import Environment, SearchAlgorithm
 from agentsearch.search import choose
 from agentsearch.seeds import derive_seed
+from agentsearch.throughput import Concurrency, Slots, Watch, at_once
 from agentsearch.tree import Node, Tree
 from agentsearch.types import Cycles, Step, Task, Trajectory, Turn, Verdict
 
@@ -65,6 +66,7 @@ class Setup:
     prefer_finished: bool | None = None
     cycles: Cycles = "keep"
     readings: tuple[Limits, ...] = ()
+    chooser: Any = None
 
     def __post_init__(self) -> None:
         if self.commit < 1:
@@ -75,9 +77,14 @@ class Setup:
                 f"value {type(self.value).__name__} needs the reward, which is hidden; "
                 "set reward_visible=true or use another value such as votes."
             )
+        if getattr(self.search, "needs_chooser", False) and self.chooser is None:
+            raise ConfigError(
+                f"search {type(self.search).__name__} ranks actions by a chooser, and there is "
+                "none; set chooser=prompted, or chooser=random for its control."
+            )
         choose.rule(self.rule)
-        for name in ("policy", "value"):
-            object.__setattr__(self, name, metered(getattr(self, name)))
+        for name, part in self.parts.items():
+            object.__setattr__(self, name, metered(part))
 
     def _check_readings(self) -> None:
         if not self.readings:
@@ -96,6 +103,12 @@ class Setup:
             check_reading(f"readings[{i}]", smaller, self.limits)
 
     @property
+    def parts(self) -> dict[str, Any]:
+        """What may ask a model, by name; the chooser where there is one."""
+        parts = {"policy": self.policy, "value": self.value}
+        return parts if self.chooser is None else {**parts, "chooser": self.chooser}
+
+    @property
     def rule(self) -> str:
         """Name of the search's rule for the final answer."""
         return getattr(self.search, "choose", "best_value")
@@ -111,21 +124,25 @@ class Setup:
 
     @property
     def oracles(self) -> list[str]:
-        """Which of policy and value hold the environment, so that they know the solution.
+        """Which of the parts hold the environment, so that they know the solution.
 
         A part that asks it for nothing but what stands in the text says so with `reads_text`.
         """
-        parts = {name: getattr(self, name) for name in ("policy", "value")}
         return [
             name
-            for name, part in parts.items()
+            for name, part in self.parts.items()
             if hasattr(part, "env") and not getattr(part, "reads_text", False)
         ]
 
+    @property
+    def engines(self) -> list[Metered]:
+        """Those of the parts, where they have any."""
+        found = [getattr(part, "engine", None) for part in self.parts.values()]
+        return [each for each in found if isinstance(each, Metered)]
+
     async def settled(self) -> Setup:
-        """Let policy and value decide what was left open by asking their engines."""
-        parts = {"policy": self.policy, "value": self.value}
-        asked = {k: await part.settled() for k, part in parts.items() if hasattr(part, "settled")}
+        """Let the parts decide what was left open by asking their engines."""
+        asked = {k: await p.settled() for k, p in self.parts.items() if hasattr(p, "settled")}
         return replace(self, **asked)
 
     @property
@@ -228,7 +245,7 @@ class Result:
 
 
 def metered(part: Any) -> Any:
-    """The policy or value model with its engine metered, so that what it asks is paid for."""
+    """A part with its engine metered, so that what it asks is paid for."""
     engine = getattr(part, "engine", None)
     if engine is None or isinstance(engine, Metered):
         return part
@@ -337,6 +354,7 @@ class Episode:
             reward_visible=setup.reward_visible,
             cycles=setup.cycles,
             attempt=journaled,
+            chooser=setup.chooser,
         )
 
     async def plan(self) -> None:
@@ -520,7 +538,8 @@ class Episode:
 # -- many tasks, one folder ------------------------------------------------------------
 
 Event = Callable[[str, Task, Result | None], None]
-"""Told of `started`, `finished` and `failed`, with the task and its result."""
+"""Told of `started`, `finished` and `failed`, with the task and its result; when a run is
+resumed, first of those that are `kept`."""
 
 
 async def run(
@@ -528,20 +547,25 @@ async def run(
     tasks: Sequence[Task],
     folder: RunFolder | None = None,
     *,
-    concurrency: int = 16,
+    concurrency: Concurrency = 16,
     on_event: Event | None = None,
     journal: Journal | None = None,
+    watch: Watch | None = None,
 ) -> list[Result]:
     """Solve `tasks`, at most `concurrency` at a time, and write each as it ends.
 
     Replies are recorded in the folder's journal, or in `journal` where there is no folder.
+    A `watch` looks at the engines meanwhile; with `auto` there is one anyway.
 
     Returns:
         Results in the order of `tasks`; their trees are kept only without a folder.
     """
-    if concurrency < 1:
-        raise ConfigError(f"concurrency={concurrency}: must be at least 1.")
-    slots = asyncio.Semaphore(concurrency)
+    if concurrency != "auto" and concurrency < 1:
+        raise ConfigError(f"concurrency={concurrency}: must be at least 1, or auto.")
+    slots = Slots(at_once(concurrency))
+    if concurrency == "auto":
+        watch = watch or Watch(setup.engines)
+        watch.slots = slots
     journal = journal if folder is None else folder.journal
 
     async def one(task: Task) -> Result:
@@ -557,7 +581,7 @@ async def run(
             return result
 
     try:
-        async with asyncio.TaskGroup() as group:
+        async with watch or nullcontext(), asyncio.TaskGroup() as group:
             running = [group.create_task(one(task)) for task in tasks]
     except BaseExceptionGroup as group:  # of tasks side by side: a user's error is shown alone
         errors = group.subgroup(AgentSearchError)

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from agentsearch.runner import Result, wilson
+from agentsearch.throughput import Watch
 from agentsearch.types import Task
 from agentsearch.viz.terminal import clean
 
@@ -28,31 +29,41 @@ class Tally:
 
     def __init__(self, total: int) -> None:
         self.total = total
-        self.done = self.correct = self.failed = self.calls = self.tokens = 0
+        self.done = self.kept = self.correct = self.failed = self.calls = self.tokens = 0
+        self.in_flight: int | None = None
+        self.hit_rate: float | None = None
         self.started = time.perf_counter()
 
-    def add(self, result: Result) -> None:
-        """Count one task."""
+    def add(self, result: Result, kept: bool = False) -> None:
+        """Count one task; one that an earlier process finished says nothing of this one's speed."""
         self.done += 1
         self.correct += result.correct
         self.failed += result.status == "failed"
-        self.calls += result.usage.calls
-        self.tokens += result.usage.tokens
+        if kept:
+            self.kept += 1
+        else:
+            self.calls += result.usage.calls
+            self.tokens += result.usage.tokens
 
     def line(self) -> str:
-        """Everything on one line of less than 80 characters."""
+        """Everything on one line; less than 80 characters but for what servers say."""
         seconds = max(time.perf_counter() - self.started, 1e-9)
         parts = [f"{self.done}/{self.total}"]
         if self.done:
             low, high = wilson(self.correct, self.done)
+            parts += [f"{self.correct / self.done:.0%} correct ({100 * low:.0f}-{high:.0%})"]
+        new = self.done - self.kept
+        if new:
             parts += [
-                f"{self.correct / self.done:.0%} correct ({100 * low:.0f}-{high:.0%})",
                 f"{rate(self.calls / seconds)} calls/s",
                 f"{rate(self.tokens / seconds)} tok/s",
             ]
-            parts += [f"{self.failed} failed"] if self.failed else []
-            left = seconds * (self.total - self.done) / self.done
+        parts += [f"{self.failed} failed"] if self.failed else []
+        if new:
+            left = seconds * (self.total - self.done) / new
             parts += [f"{duration(left)} left" if self.done < self.total else duration(seconds)]
+        parts += [f"{self.in_flight} in flight"] if self.in_flight is not None else []
+        parts += [f"{self.hit_rate:.0%} cached"] if self.hit_rate is not None else []
         return ", ".join(parts)
 
 
@@ -83,13 +94,19 @@ class Display:
         """Take note of a task that ended."""
         if result is None:
             return
-        self.tally.add(result)
+        self.tally.add(result, kept=name == "kept")
         now = time.perf_counter()
         if self.bar is not None:
             self.bar.update(self.bar.task_ids[0], advance=1, line=self.tally.line())
         elif now - self.last >= EVERY_S or self.tally.done == self.tally.total:
             self.last = now
             self.console.print(self.tally.line(), soft_wrap=True)
+
+    def look(self, watch: Watch) -> None:
+        """Take note of what the engines have to do."""
+        self.tally.in_flight, self.tally.hit_rate = watch.in_flight, watch.hit_rate
+        if self.bar is not None:
+            self.bar.update(self.bar.task_ids[0], line=self.tally.line())
 
 
 class WarningLines(logging.Handler):

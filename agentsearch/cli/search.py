@@ -24,7 +24,8 @@ Examples:
   agentsearch search game24/mcts
   agentsearch search game24/mcts tasks.limit=20 budget.calls=64 search.c_puct=2
   agentsearch search game24/mcts --search beam --run beam-64 budget.calls=64
-  agentsearch search game24/mcts --policy openai:Qwen3-4B@http://localhost:8000/v1
+  agentsearch search game24/mcts --policy openai:Qwen3-4B@http://localhost:8000/v1 \\
+      --concurrency auto
   agentsearch search my-recipe.yaml --dry-run --price-in 0.15 --price-out 0.60
   agentsearch search runs/beam-64/config.yaml      (repeats that run)
   agentsearch search --resume beam-64              (goes on with it after any end)
@@ -49,6 +50,10 @@ def command(
     ] = None,
     search: Annotated[str | None, typer.Option(help="Search algorithm; as search=NAME.")] = None,
     run: Annotated[str | None, typer.Option(help="Name of the run; as run=NAME.")] = None,
+    concurrency: Annotated[
+        str | None,
+        typer.Option(metavar="N", help="Tasks at a time, or auto: as vLLM's load allows."),
+    ] = None,
     runs: Annotated[Path, typer.Option(help="Where run folders are made.")] = Path("runs"),
     resume: Annotated[
         str | None,
@@ -74,16 +79,18 @@ def command(
     """Search the tasks of a recipe and write a run folder.
 
     Fields are set by KEY=VALUE with dotted keys, the last one winning; --env, --policy,
-    --search and --run are shorthands that come before them. A recipe that is wrong in any way, or a
-    model that cannot be reached, ends with exit code 2 before anything is written. Exit
-    code 1: every task failed.
+    --search, --run and --concurrency are shorthands that come before them. A recipe that is
+    wrong in any way, or a model that cannot be reached, ends with exit code 2 before anything
+    is written. Exit code 1: every task failed.
     """
     from agentsearch import commands
 
-    short = as_overrides({"env": env, "policy": policy, "search": search, "run": run})
+    short = as_overrides(
+        {"env": env, "policy": policy, "search": search, "run": run, "concurrency": concurrency}
+    )
     if resume is not None:  # the first argument is no recipe then
-        given = [*short, *([recipe] if recipe else []), *(overrides or [])]
-        plan = commands.prepare_resumed(resume, runs, given)
+        overrides = [*short, *([recipe] if recipe else []), *(overrides or [])]
+        plan = commands.prepare_resumed(resume, runs, overrides)
     elif recipe is None:
         raise typer.BadParameter("give a recipe, or --resume NAME", param_hint="RECIPE")
     else:
@@ -112,7 +119,7 @@ def carry_out(plan: Plan, runs: Path, quiet: bool, executor: str) -> SearchRepor
     console.quiet = quiet
     try:
         with live(console, len(plan.tasks)) as display, redirect_stdout(sys.stderr):  # for Ray
-            return commands.carry_out(plan, runs, display.event, executor)
+            return commands.carry_out(plan, runs, display.event, executor, display.look)
     except commands.Interrupted as interrupted:
         typer.echo(f"Interrupted: {kept(interrupted.report)}", err=True)
         raise typer.Exit(130) from None
@@ -156,11 +163,12 @@ def summary_rows(summary: Mapping[str, Any]) -> list[tuple[str, str | Text]]:
         ("tokens / task", f"{per_task['tokens']:,.0f}{saved}"),
         ("env steps / task", f"{per_task['env_steps']:,.1f}"),
         ("seconds", f"{summary['wall_seconds']:.1f} in all, {per_task['seconds']:.2f} a task"),
+        *([("throughput", speed(found))] if (found := summary.get("throughput")) else []),
         ("parse failures", f"{usage['parse_failures']:,}"),
         ("invalid actions", f"{usage['invalid_actions']:,}"),
         *([("stale branches", f"{usage['stale']:,}")] if usage.get("stale") else []),
         ("truncations", f"{usage['truncations']:,}"),
-        ("fallbacks", f"{usage['fallbacks']:,}"),
+        ("fallbacks", f"{usage['fallbacks']:,} of {usage['judgments']:,} judgments and choices"),
         *([("engine", counted(summary["engines"]))] if summary["engines"] else []),
         ("failed tasks", f"{summary['failed']}"),
         ("ended by", counted(summary["stops"])),
@@ -168,8 +176,24 @@ def summary_rows(summary: Mapping[str, Any]) -> list[tuple[str, str | Text]]:
         ("environment", summary["env"]),
         ("policy", shouted("policy", summary)),
         ("value", shouted("value", summary)),
+        *([("chooser", shouted("chooser", summary))] if "chooser" in summary else []),
         ("search", summary["search"]),
     ]
+
+
+def speed(throughput: Mapping[str, float]) -> str:
+    """What is known of how fast a run went, on one line."""
+    forms = {
+        "calls_per_second": "{:,.1f} calls/s",
+        "tokens_per_second": "{:,.0f} tokens/s",
+        "in_flight": "{:.1f} requests in flight",
+        "queue_seconds": "queued {:.3f} s each",
+        "prefix_cache_hit_rate": "{:.0%} of prompts cached",
+        "concurrency": "{} tasks at a time in the end",
+    }
+    return ", ".join(
+        form.format(throughput[key]) for key, form in forms.items() if key in throughput
+    )
 
 
 def counted(counts: Mapping[str, int]) -> str:

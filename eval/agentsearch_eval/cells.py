@@ -1,4 +1,4 @@
-"""Cells of a table being run, here or in other processes, and kept in the store.
+"""Cells of a table being run, here, in other processes or on a cluster, and kept in the store.
 
 A cell is one row with one budget and one seed in one environment. Each process keeps its
 event loop and its models for all cells that it runs. Tasks whose result is in the store
@@ -20,9 +20,11 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from agentsearch import shards
 from agentsearch.commands import Plan, preflight
 from agentsearch.config import Builder, Recipe, choose_tasks, settle
 from agentsearch.errors import AgentSearchError
@@ -116,7 +118,7 @@ async def reach_servers(plans: Collection[Plan]) -> None:
     reached = {
         id(engine): engine
         for plan in plans
-        for part in (plan.setup.policy, plan.setup.value)
+        for part in plan.setup.parts.values()
         for engine in engines(part)
     }.values()
     try:
@@ -127,7 +129,12 @@ async def reach_servers(plans: Collection[Plan]) -> None:
 
 
 def run_cells(
-    jobs: Sequence[Job], store: Store, *, workers: int = 1, fresh: bool = False
+    jobs: Sequence[Job],
+    store: Store,
+    *,
+    workers: int = 1,
+    fresh: bool = False,
+    executor: str = "local",
 ) -> Iterator[tuple[Cell, Done]]:
     """Run cells and yield each as it ends.
 
@@ -136,10 +143,16 @@ def run_cells(
         store: where results are found and kept.
         workers: processes that run jobs side by side; 1 runs them in this one.
         fresh: run every task, also those whose result is in the store.
+        executor: `ray` has the connected cluster run them, a job on each free core.
 
     Raises:
         AgentSearchError: the first mistake; no further cell is begun.
     """
+    if executor == "ray":
+        run_one = partial(_run_alone, store.folder.parent.resolve(), fresh)
+        for found in shards.spread(run_one, jobs):
+            yield from found.items()
+        return
     workers = min(workers, len(jobs))
     if workers <= 1:
         with closing(Worker(store, fresh)) as worker:
@@ -289,3 +302,8 @@ def _end_with_parent() -> None:
 
 def _run_job(job: Job) -> dict[Cell, Done]:
     return _worker[0].run(job)
+
+
+def _run_alone(runs: Path, fresh: bool, job: Job) -> dict[Cell, Done]:
+    with closing(Worker(Store(runs), fresh)) as worker:
+        return worker.run(job)

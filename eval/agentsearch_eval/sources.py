@@ -28,10 +28,15 @@ SHOWING = ("cli", "viz")
 def recipe_modules(recipe: Recipe) -> frozenset[str]:
     """Names of the modules that define what a recipe names, engines included."""
     classes = {
-        key: registry.load(kind, getattr(recipe, key)["name"]) for key, kind in COMPONENTS.items()
+        key: registry.load(COMPONENTS[key], component["name"])
+        for key, component in recipe.components.items()
     }
     policy_engine = recipe.policy.get("engine", {"name": "hf"})
-    engines = {"policy": policy_engine, "value": recipe.value.get("engine", policy_engine)}
+    engines = {
+        key: component.get("engine", policy_engine)
+        for key, component in recipe.components.items()
+        if key in ("policy", "value", "chooser")
+    }
     asked = [e["name"] for key, e in engines.items() if "engine" in field_names(classes[key])]
     found = [*classes.values(), *(registry.load("engines", name) for name in asked)]
     return frozenset(each.__module__ for each in found)

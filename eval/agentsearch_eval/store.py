@@ -45,7 +45,7 @@ FOLDER = ".results"
 """Name of the store inside the folder of all runs."""
 IRRELEVANT = ("tasks", "run", "concurrency", "readings")
 """Fields of a recipe that do not change the result of a task."""
-SETTLED = ("policy", "value", "mode")
+SETTLED = ("policy", "value", "chooser", "mode")
 """Fields that a run may decide where a recipe leaves them open."""
 
 
@@ -231,8 +231,8 @@ def journal_name(recipe: Recipe, setup: Setup, readings: Sequence[Limits]) -> st
 
 
 def models(setup: Setup) -> list[str]:
-    """Name and weight hash of each model that the policy and the value ask, in order."""
-    found = [engine.version for part in (setup.policy, setup.value) for engine in engines(part)]
+    """Name and weight hash of each model that the parts ask, in order."""
+    found = [engine.version for part in setup.parts.values() for engine in engines(part)]
     return list(dict.fromkeys(found))
 
 

@@ -30,7 +30,7 @@ import os
 import re
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -38,7 +38,8 @@ from typing import Any
 
 import yaml
 
-from agentsearch.commands import Plan, estimate, made_with
+from agentsearch import shards
+from agentsearch.commands import EXECUTORS, Plan, estimate, made_with
 from agentsearch.config import (
     Builder,
     Recipe,
@@ -446,6 +447,7 @@ def run_suite(
     on_cell: Callable[[Cell, Done], None] | None = None,
     *,
     fresh: bool = False,
+    executor: str = "local",
 ) -> Table:
     """Run what is missing of every cell, put the table together and write its folder.
 
@@ -457,20 +459,24 @@ def run_suite(
         runs: where the suite's folder and the store are.
         on_cell: told of every cell that is complete.
         fresh: run every task again, also those whose result is in the store.
+        executor: `local` for processes of this machine, `ray` for a Ray cluster.
 
     Raises:
         AgentSearchError: a mistake of the user, such as a folder of that name that holds
             something else than an earlier suite.
         Interrupted: Ctrl-C.
     """
+    if executor not in EXECUTORS:
+        raise ConfigError(f"executor={executor!r}: is none; use {' or '.join(EXECUTORS)}.")
     check_replaceable(runs / suite.folder)
     planned, store = plan_suite(suite), Store(runs)
     done: dict[Cell, Done] = {}
     try:
-        for cell, each in _complete_cells(suite, planned, store, fresh):
-            done[cell] = each
-            if on_cell:
-                on_cell(cell, each)
+        with shards.cluster() if executor == "ray" else nullcontext():
+            for cell, each in _complete_cells(suite, planned, store, fresh, executor):
+                done[cell] = each
+                if on_cell:
+                    on_cell(cell, each)
         return _write(suite, planned, done, store, runs / suite.folder)
     except KeyboardInterrupt:
         raise Interrupted(len(done), len(planned.cells), store.folder) from None
@@ -483,7 +489,7 @@ def run_suite(
 
 
 def _complete_cells(
-    suite: Suite, planned: Planned, store: Store, fresh: bool
+    suite: Suite, planned: Planned, store: Store, fresh: bool, executor: str
 ) -> Iterator[tuple[Cell, Done]]:
     """Cells that the store has whole, then the others as they end."""
     missing: dict[Cell, Plan] = {}
@@ -498,7 +504,7 @@ def _complete_cells(
     asyncio.run(reach_servers(missing.values()))
     _make_folder(store.folder.parent)
     jobs = _jobs({cell: plan.recipe for cell, plan in missing.items()}, planned.read_from)
-    yield from run_cells(jobs, store, workers=suite.workers, fresh=fresh)
+    yield from run_cells(jobs, store, workers=suite.workers, fresh=fresh, executor=executor)
 
 
 def _jobs(missing: Mapping[Cell, Recipe], read_from: Mapping[Cell, Cell]) -> list[Job]:

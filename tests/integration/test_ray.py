@@ -5,7 +5,9 @@ import os
 import signal
 import subprocess
 import sys
-from contextlib import contextmanager
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -14,7 +16,8 @@ import pytest
 import yaml
 
 from agentsearch import commands, shards
-from agentsearch.errors import ServerLost
+from agentsearch.errors import ConfigError, ServerLost
+from agentsearch_eval.suite import Suite, run_suite
 from tests.integration.test_resume import (
     ACT,
     PLAN,
@@ -22,6 +25,7 @@ from tests.integration.test_resume import (
     asked,
     journaled,
     lines,
+    questions,
     recipe,
     results,
     until,
@@ -31,11 +35,12 @@ from tests.noted import Noted
 if find_spec("ray") is None:
     pytest.skip("needs Ray: pip install 'agentsearch[ray]'", allow_module_level=True)
 
-pytestmark = pytest.mark.slow  # clusters start and stop; a minute and more
+slow = pytest.mark.slow  # together a minute and more
 
 ABOUT_RAY = ("RAY_ADDRESS", "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "RAY_USAGE_STATS_ENABLED")
 SHARDED = {"concurrency": 2}  # five tasks are three shards
 SLOW_S = 0.2
+QUICK_S = 0.05
 SERVER = "http://127.0.0.1:9/v1: did not come back."
 
 
@@ -52,10 +57,13 @@ class Lost(Noted):
 @pytest.fixture(scope="module")
 def one_worker():
     """A cluster of one node with one worker, on loopback; this process is connected to it."""
-    with pytest.MonkeyPatch.context() as patch:
+    with ExitStack() as stack, pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
         patch.setenv("PYTHONPATH", str(ROOT))
+        # where sockets lie, whose paths the system limits to about 100 characters
+        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="ray-"))
+        patch.setenv("RAY_TMPDIR", folder)
         from ray.cluster_utils import Cluster
 
         head = {"num_cpus": 1, "object_store_memory": 10**8, "include_dashboard": False}
@@ -93,7 +101,8 @@ def summary(report):
     """Less names and times, and floats as near as they are whatever the order of summing."""
     text = json.dumps(report.summary)
     found = json.loads(text, parse_float=lambda number: round(float(number), 12))
-    del found["wall_seconds"], found["per_task"]["seconds"], found["usage"]["seconds"]
+    del found["wall_seconds"], found["throughput"]
+    del found["per_task"]["seconds"], found["usage"]["seconds"]
     return found
 
 
@@ -142,6 +151,7 @@ def check_whole(run, whole):
     assert not (run / "parts").exists() and not list(run.rglob("*.partial"))
 
 
+@slow
 @pytest.mark.parametrize("changes", [PLAN, ACT], ids=["plan", "act"])
 def test_one_worker_gives_what_one_process_gives(one_worker, unbroken, tmp_path, changes):
     compare(unbroken(changes), on_ray(tmp_path / "log", changes), tmp_path / "log")
@@ -152,6 +162,7 @@ def test_two_workers_give_the_same(two_workers, unbroken, tmp_path):
     compare(unbroken(PLAN), report, tmp_path / "log")
 
 
+@slow
 def test_tasks_are_told_of_while_their_shard_is_still_at_work(one_worker, tmp_path, monkeypatch):
     monkeypatch.setattr(shards, "POLL_S", 0.05)
     content = {**recipe(tmp_path / "log", PLAN, SLOW_S), "concurrency": 5}
@@ -177,6 +188,91 @@ def compare(whole, report, log):
     assert config["tasks"] == yaml.safe_load((whole.folder / "config.yaml").read_text())["tasks"]
 
 
+@contextmanager
+def killing(log, journaled_so_far):
+    """Kill -9 a worker once some replies are journaled; none of them may be asked for again."""
+
+    def kill():
+        until(lambda: len(journaled_so_far()) > 8)
+        victim, known, before = workers(log)[-1], journaled_so_far(), len(lines(log))
+        assert victim != os.getpid()
+        os.kill(victim, signal.SIGKILL)
+        return victim, known, before
+
+    with ThreadPoolExecutor() as pool:
+        killed = pool.submit(kill)
+        yield
+    victim, known, before = killed.result()
+    after = [line.split() for line in lines(log)[before:]]
+    assert not known & {words[1] for words in after if words[0] == "asked"}
+    assert str(victim) not in {words[2] for words in after[10:]}
+
+
+def test_a_worker_that_is_killed_costs_only_what_was_in_flight(two_workers, unbroken, tmp_path):
+    log, run = tmp_path / "log", tmp_path / "mine"
+    content = {**recipe(log, PLAN, QUICK_S), **SHARDED}
+    with killing(log, lambda: in_parts(run)):
+        report = commands.search(content, ["run=mine"], tmp_path, executor="ray")
+    assert report.summary["tasks"] == 5
+    check_whole(run, unbroken(PLAN))
+
+
+def suite(log, slowest_s):
+    """Two searches of the letter tree."""
+    parts = recipe(log, {**PLAN, "readings": []}, slowest_s)
+    del parts["budget"], parts["search"]
+    return Suite(
+        name="letters",
+        base={**parts, "concurrency": 2},
+        budgets={"20 calls": {"calls": 20}},
+        rows={"MCTS": {"search": PLAN["search"]}, "best-of-N": {"search": {"name": "best_of_n"}}},
+        baseline="best-of-N",
+    )
+
+
+def timeless(value):
+    """Less every time, and which engine noted what."""
+    if isinstance(value, dict):
+        return {key: timeless(each) for key, each in value.items() if "seconds" not in key}
+    return [timeless(each) for each in value] if isinstance(value, list) else value
+
+
+def test_an_evaluation_on_a_cluster_gives_the_same_though_a_worker_is_killed(two_workers, tmp_path):
+    log, runs = tmp_path / "log", tmp_path / "runs"
+    whole = run_suite(suite(tmp_path / "whole.log", 0.0), tmp_path / "whole")
+
+    def in_journals():
+        files = (runs / ".results").glob("journals/*/*")
+        return set().union(*(questions(path) for path in files if path.name.isalnum()))
+
+    with killing(log, in_journals):
+        table = run_suite(suite(log, QUICK_S), runs, executor="ray")
+    assert timeless(table.results) == timeless(whole.results) and len(table.results) == 10
+    trees = [
+        {path.relative_to(each): path.read_bytes() for path in each.rglob("*.json.gz")}
+        for each in (runs / "letters", tmp_path / "whole" / "letters")
+    ]
+    assert trees[0] == trees[1] and len(trees[0]) == 10
+
+
+@slow
+def test_a_server_that_is_lost_ends_an_evaluation_with_one_sentence(two_workers, tmp_path):
+    lost = suite(tmp_path / "log", 0.02)
+    for part in ("policy", "value"):
+        lost.base[part]["engine"]["name"] = "tests.integration.test_ray:Lost"
+    with pytest.raises(ServerLost) as caught:
+        run_suite(lost, tmp_path / "runs", executor="ray")
+    assert str(caught.value) == f"{SERVER} Finished tasks are kept; run the suite again to go on."
+    (tmp_path / "back").touch()
+    assert len(run_suite(lost, tmp_path / "runs", executor="ray").results) == 10
+
+
+def test_an_evaluation_refuses_an_executor_that_there_is_not(tmp_path):
+    with pytest.raises(ConfigError, match="executor='cloud': is none; use local or ray"):
+        run_suite(suite(tmp_path / "log", 0.0), tmp_path, executor="cloud")
+
+
+@slow
 @pytest.mark.parametrize("sent", [signal.SIGKILL, signal.SIGTERM])
 def test_a_worker_that_dies_costs_nothing_but_its_requests_in_flight(
     two_workers, unbroken, tmp_path, sent
@@ -195,6 +291,7 @@ def test_a_worker_that_dies_costs_nothing_but_its_requests_in_flight(
     assert str(victim) not in {line.split()[2] for line in after[10:]}
 
 
+@slow
 @pytest.mark.parametrize("executor", commands.EXECUTORS)
 def test_a_driver_that_was_killed_is_resumed_by_any_executor(
     two_workers, unbroken, tmp_path, executor
@@ -212,6 +309,7 @@ def test_a_driver_that_was_killed_is_resumed_by_any_executor(
     assert not known & set(asked(log)[before:])
 
 
+@slow
 def test_a_server_that_is_lost_ends_the_run_with_one_sentence(two_workers, unbroken, tmp_path):
     log, run = tmp_path / "log", tmp_path / "mine"
     engine = {"name": "tests.integration.test_ray:Lost", "log": str(log), "slowest_s": 0.02}
@@ -230,6 +328,7 @@ def test_a_server_that_is_lost_ends_the_run_with_one_sentence(two_workers, unbro
     assert not known & set(asked(log)[before:])
 
 
+@slow
 def test_without_an_address_a_cluster_of_our_own_stays_on_loopback(unbroken, tmp_path):
     import psutil
 

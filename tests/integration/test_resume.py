@@ -161,6 +161,7 @@ def test_a_finished_run_is_resumed_without_asking_anybody(tmp_path):
     assert len(asked(log)) == before
     assert again.summary["correct"] == first.summary["correct"] and again.summary["tasks"] == 5
     assert results(again.folder) == results(first.folder)
+    assert not {"calls_per_second", "tokens_per_second"} & set(again.summary["throughput"])
 
 
 def test_a_run_rebuilt_from_its_journal_makes_no_call_and_is_bit_equal(tmp_path):
@@ -192,7 +193,9 @@ def test_what_may_not_change_in_a_resumed_run_is_said(tmp_path):
     commands.search(recipe(tmp_path / "log", PLAN, 0.0), ["run=mine"], tmp_path)
     with pytest.raises(ConfigError, match="seed=4: a resumed run keeps its recipe"):
         commands.prepare_resumed("mine", tmp_path, ["seed=4"])
-    assert commands.prepare_resumed("mine", tmp_path, ["concurrency=1"]).recipe.concurrency == 1
+    for level in (1, "auto"):
+        plan = commands.prepare_resumed("mine", tmp_path, [f"concurrency={level}"])
+        assert plan.recipe.concurrency == level
     with pytest.raises(DataError, match="no such run folder"):
         commands.prepare_resumed("other", tmp_path)
     path = tmp_path / "mine" / "config.yaml"

@@ -44,6 +44,9 @@ def test_a_search_writes_a_run_folder_and_says_how_it_went(tmp_path):
     assert (summary["env"], summary["policy"], summary["search"]) == ("game24", "random", "beam")
     assert summary["per_task"]["env_steps"] == summary["usage"]["env_steps"] / 3
     assert summary["budget"] == {"iterations": 10} and summary["oracle"] == []
+    speed, seconds = summary["throughput"], summary["wall_seconds"]
+    assert set(speed) == {"calls_per_second", "tokens_per_second"}  # there is no server to ask
+    assert speed["calls_per_second"] == pytest.approx(summary["usage"]["calls"] / seconds)
 
 
 def test_a_run_is_repeated_from_its_own_config(tmp_path):
@@ -224,6 +227,7 @@ def test_limits_times_tasks():
     assert (found.tasks, found.searches, found.calls, found.tokens) == (3, 3, 300, 3000)
     assert (found.env_steps, found.seconds) == (21, 2.0)  # three tasks side by side
     assert estimated("concurrency=2", budget={"seconds": 2.0}).seconds == 4.0
+    assert estimated("concurrency=auto", budget={"seconds": 2.0}).seconds == 2.0
 
 
 def test_times_decisions_in_act_mode():

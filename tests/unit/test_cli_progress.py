@@ -3,6 +3,7 @@
 import io
 import logging
 import time
+from types import SimpleNamespace
 
 import pytest
 from rich.console import Console
@@ -10,6 +11,7 @@ from rich.console import Console
 from agentsearch.budget import Usage
 from agentsearch.cli.progress import SHOWN_WARNINGS, Tally, duration, live, rate
 from agentsearch.runner import Result
+from agentsearch.throughput import Watch
 from agentsearch.types import Task
 
 LOG = logging.getLogger("agentsearch.runner")
@@ -34,6 +36,29 @@ def test_a_line_has_everything_in_80_characters():
     line = tally.line()
     assert line.startswith("5/100000, 40% correct (12-77%), 5.0 calls/s, 50 tok/s, 1 failed, ")
     assert line.endswith("55.6 h left") and len(line) < 80
+
+
+def test_tasks_of_an_earlier_process_are_counted_but_not_as_speed():
+    tally = Tally(10)
+    tally.started = time.perf_counter() - 10
+    for _ in range(5):
+        tally.add(a_result(), kept=True)
+    assert tally.line() == "5/10, 100% correct (57-100%)"
+    tally.add(a_result())
+    assert tally.line().endswith(", 1.0 calls/s, 10.0 tok/s, 40 s left")
+    with live(a_console(), 10) as display:
+        display.event("kept", Task("t", ""), a_result())
+    assert display.tally.line() == "1/10, 100% correct (21-100%)"
+
+
+def test_what_engines_have_to_do_comes_last_and_only_where_it_is_known():
+    console = a_console()
+    with live(console, 2) as display:
+        display.event("finished", Task("t", ""), a_result())
+        display.look(Watch([]))
+        assert "in flight" not in display.tally.line() and "cached" not in display.tally.line()
+        display.look(SimpleNamespace(in_flight=31, hit_rate=0.874))
+        assert display.tally.line().endswith(" left, 31 in flight, 87% cached")
 
 
 def test_the_last_line_says_how_long_it_took():

@@ -67,6 +67,11 @@ def test_overrides_come_last_and_the_last_one_wins():
     assert (recipe.budget.calls, recipe.seed) == (9, 4)
 
 
+def test_how_many_tasks_at_once_may_be_left_to_the_servers():
+    assert loaded("concurrency=auto").to_dict()["concurrency"] == "auto"
+    assert loaded('concurrency="8"').concurrency == 8  # as the option of that name gives it
+
+
 def test_naming_a_component_exchanges_it_whole():
     assert loaded("search=beam").search == {"name": "beam"}
     assert loaded("search=beam", "search.beam_width=2").search == {"name": "beam", "beam_width": 2}
@@ -138,7 +143,9 @@ def test_an_unknown_key_gets_a_suggestion():
         ("search={width: 3}", "search: has no name; write search=NAME or search.name=NAME."),
         ("policy={name: prompted, engine: {model: x}}", "policy.engine: has no name"),
         ("policy=openai:@http://h/v1", "'openai:@http://h/v1': names no model"),
-        ("concurrency=0", "concurrency=0: must be at least 1"),
+        ("concurrency=0", "concurrency=0: must be at least 1, or auto."),
+        ("concurrency=many", "concurrency='many': input should be a valid integer"),
+        ("concurrency=2.5", "concurrency=2.5: input should be a valid integer"),
     ],
 )
 def test_a_wrong_value_is_named_with_what_is_expected(override, start):

@@ -510,7 +510,7 @@ class Listed:
     error: str = ""
 
 
-LISTED_KINDS = (*registry.KINDS, "recipes", "suites")
+LISTED_KINDS = (*registry.KINDS, "recipes", "loops", "suites")
 
 
 def catalogue(kind: str | None = None) -> list[Listed]:
@@ -528,18 +528,20 @@ def catalogue(kind: str | None = None) -> list[Listed]:
     for each in LISTED_KINDS if kind is None else (kind,):
         if each == "recipes":
             folder = config.data_folder("agentsearch", "recipes")
-            found += [_file(each, name, folder) for name in config.recipe_names()]
+            found += [_file(each, n, folder / f"{n}.yaml") for n in config.recipe_names()]
+        elif each == "loops":
+            found += [_file(each, name, path) for name, path in config.loop_paths().items()]
         elif each == "suites":
             folder = config.data_folder("agentsearch_eval", "suites")
-            found += [_file(each, path.stem, folder) for path in sorted(folder.glob("*.yaml"))]
+            found += [_file(each, path.stem, path) for path in sorted(folder.glob("*.yaml"))]
         else:
             found += [Listed(p.kind, p.name, p.summary, p.error) for p in registry.plugins(each)]
     return found
 
 
-def _file(kind: str, name: str, folder: Path) -> Listed:
+def _file(kind: str, name: str, path: Path) -> Listed:
     """A YAML file, summarised by the comment in its first line."""
-    first, _, _ = (folder / f"{name}.yaml").read_text(encoding="utf-8").partition("\n")
+    first, _, _ = path.read_text(encoding="utf-8").partition("\n")
     return Listed(kind, name, first.lstrip("# ") if first.startswith("#") else "")
 
 

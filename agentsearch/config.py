@@ -222,9 +222,16 @@ def recipe_names() -> list[str]:
     """Short names of the shipped recipes that `search` runs."""
     folder = data_folder("agentsearch", "recipes")
     paths = (path.relative_to(folder) for path in sorted(folder.glob("*/*.yaml")))
-    others = ("tiny", "profiles", "accelerate")
-    searches = (path for path in paths if path.parts[0] not in others)
-    return [str(path.with_suffix("")) for path in searches if not path.stem.startswith("loop")]
+    loops = {path.parent.name for path in loop_paths().values()}  # with trainings beside them
+    others = {"tiny", "profiles", "accelerate", *loops}
+    return [str(path.with_suffix("")) for path in paths if path.parts[0] not in others]
+
+
+def loop_paths() -> dict[str, Path]:
+    """The shipped loops by short name: `agent_q` is `agent_q/loop.yaml` of the recipes."""
+    folder = data_folder("agentsearch", "recipes")
+    found = {path.relative_to(folder): path for path in sorted(folder.glob("*/loop*.yaml"))}
+    return {str(name.with_suffix("")).removesuffix("/loop"): path for name, path in found.items()}
 
 
 def recipe_path(source: str | Path) -> Path:

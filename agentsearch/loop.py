@@ -18,6 +18,7 @@ Sources: Putta et al., 2024 (Agent Q) and Singh et al., 2023 (ReST^EM) alternate
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -150,6 +151,12 @@ class LoopRecipe:
             if key in self.train:
                 raise ConfigError(f"train.{key}: is set by the loop; leave it out.")
         for name, env in self.envs.items():
+            for word in (name, *env.finals):
+                if not re.fullmatch(r"\w[\w.-]*", word):
+                    raise ConfigError(
+                        f"envs.{name}: {word!r} is no name for a folder; use letters, digits, '-', "
+                        "'_' and '.'."
+                    )
             for key, tasks in env.held_out(name).items():
                 if tasks.get("split", "test") == "train":
                     raise ConfigError(
@@ -227,19 +234,12 @@ def prepare_resumed(
     return Plan(recipe, folder, check(recipe), resumes=True)
 
 
-def shipped_loops() -> dict[str, Path]:
-    """The shipped loops by short name: `agent_q` is `agent_q/loop.yaml` of the recipes."""
-    folder = config.data_folder("agentsearch", "recipes")
-    found = {path.relative_to(folder): path for path in sorted(folder.glob("*/loop*.yaml"))}
-    return {str(name.with_suffix("")).removesuffix("/loop"): path for name, path in found.items()}
-
-
 def loop_path(source: str | Path) -> Path:
     """The file that a path or short name stands for."""
     path = Path(source)
     if path.is_file():
         return path
-    known = shipped_loops()
+    known = config.loop_paths()
     if str(source) in known:
         return known[str(source)]
     raise ConfigError(

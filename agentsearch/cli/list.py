@@ -29,7 +29,7 @@ def command(
         typer.Argument(
             metavar="KIND",
             help="envs, search, policies, values, choosers, engines, reward_models, trainers, "
-            "recipes or suites; all of them if left out.",
+            "recipes, loops or suites; all of them if left out.",
         ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, and nothing else.")] = False,

@@ -66,3 +66,18 @@ def test_every_shipped_recipe_and_suite_loads() -> None:
         load_recipe(name)
     for name in suite_names():
         load_suite(name)
+
+
+def test_every_shipped_loop_and_training_loads(tmp_path: Path) -> None:
+    from agentsearch import loop
+    from agentsearch.config import data_folder, loop_paths
+    from agentsearch.train.recipe import load_recipe
+
+    assert {"agent_q", "rest_em", "oracle_sft", "agent_q/loop_7b"} <= set(loop_paths())
+    for name in loop_paths():
+        loop.prepare(name, runs_dir=tmp_path)
+    trainings = [*data_folder("agentsearch", "recipes").glob("*/sft.yaml")]
+    trainings += data_folder("agentsearch", "recipes").glob("*/dpo.yaml")
+    assert len(trainings) == 2
+    for path in trainings:
+        load_recipe(path)

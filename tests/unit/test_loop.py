@@ -73,6 +73,10 @@ def at(path, value):
             "envs.g.with_search: .*widht",
         ),
         (at("envs.g.with_search.tasks", {"limit": 3}), "with_search.tasks: is the same as without"),
+        (
+            at("envs.g.finals", {"held out": {"split": "test"}}),
+            "'held out' is no name for a folder",
+        ),
         (at("envs.g.base.env", "game25"), "envs.g.*game25"),
     ],
 )

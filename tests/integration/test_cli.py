@@ -80,7 +80,10 @@ def test_help_and_version_in_a_process():
     assert code == 0 and "search" in out and "doctor" in out
 
 
-@pytest.mark.parametrize("command", ["search", "list", "check", "doctor", "view"])
+COMMANDS = ["search", "list", "check", "doctor", "view", "collect", "train", "loop", "serve"]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_has_help_with_examples(command):
     result = run(command, "--help")
     assert result.exit_code == 0
@@ -383,7 +386,7 @@ def test_doctor_shakes_hands_with_a_server(server):
     result = run("doctor", "--policy", f"openai:fake@{server.url}", "--json")
     rows = {row["name"]: row for row in json.loads(result.stdout)["rows"]}
     assert result.exit_code == 0
-    assert rows["models"]["detail"] == "fake, fake-large"
+    assert rows["models"]["detail"] == "fake, fake-large, policy@0007"
     for name in ("n > 1", "log-probabilities", "token ids", "seeds", "scores given texts"):
         assert rows[name]["ok"], rows[name]
     server.gives_ids, server.ignores_n, server.missing = False, True, {"/tokenize"}

@@ -342,9 +342,9 @@ def test_any_event_loop_may_ask(ask: Asked):
 
 def test_a_caller_that_leaves_disturbs_nobody(ask: Asked):
     async def main() -> list[Completion]:
-        leaving = asyncio.create_task(ask.engine.generate(Request(CHATS[-1], n=8, max_tokens=200)))
+        leaving = asyncio.create_task(ask.engine.generate(Request(CHATS[-1], n=64, max_tokens=200)))
         staying = asyncio.create_task(ask.engine.generate(Request(WORLD, max_tokens=8, seed=2)))
-        await asyncio.sleep(0.05)
+        await asyncio.sleep(0.01)
         leaving.cancel()
         with pytest.raises(asyncio.CancelledError):
             await leaving

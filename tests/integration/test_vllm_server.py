@@ -93,7 +93,7 @@ def test_with_adapters_texts_are_scored_by_walking_alone(url: str):
 
 def test_a_walk_reads_the_prompt_from_the_cache(url: str):
     long = (Message("system", f"{'Mind the wall. ' * 60}{WORLD[0].content}"), WORLD[1])
-    engine = OpenAIEngine("tiny", url, scoring="walk")
+    engine = OpenAIEngine("tiny", url, scoring="walk", memory=0)
     before = metric(url, "vllm:prefix_cache_hits_total")
     ((first, *_),) = ask(engine, Request(long, choices=ACTIONS))
     hits = metric(url, "vllm:prefix_cache_hits_total") - before

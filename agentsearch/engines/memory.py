@@ -101,8 +101,7 @@ class Memory:
         self._known.clear()
 
     async def close(self) -> None:
-        """Forget all replies, and end what is being asked in this event loop."""
-        self.clear()
+        """End what is being asked in this event loop; what is known stays."""
         await self._once.close()
 
     async def _asked(self, key: Request) -> list[Completion]:

@@ -13,11 +13,11 @@ from agentsearch.engines.trie import ROOT, TokenTrie
 
 def test_a_walk_pays_where_many_texts_share_a_long_prompt():
     ids = [[1, 9], [2, 9], [3, 9], [4, 9]]  # five places: four words, each closed
-    prefill = [4 * prompt + 8 for prompt in (100, 120)]
-    walk = [prompt + 5 * PLACE_TOKENS for prompt in (100, 120)]
+    prefill = [4 * prompt + 8 for prompt in (30, 60)]
+    walk = [prompt + 5 * PLACE_TOKENS for prompt in (30, 60)]
     assert PLACE_TOKENS == 24
-    assert (prefill, walk) == ([408, 488], [220, 240])
-    assert [walk_is_shorter(prompt, ids, 5) for prompt in (100, 120)] == [False, True]
+    assert (prefill, walk) == ([128, 248], [150, 180])
+    assert [walk_is_shorter(prompt, ids, 5) for prompt in (30, 60)] == [False, True]
     assert not walk_is_shorter(10_000, [[1, 9]], 2)  # nothing to share
 
 

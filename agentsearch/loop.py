@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
+import shutil
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -174,14 +174,17 @@ class Plan:
 
     Attributes:
         folder: where it is, or will be.
-        sizes: how many train tasks each environment has.
-        resumes: whether the folder is there.
+        stages: for each environment the runs of round 0's policy, by the keys of `recipes_of`.
     """
 
     recipe: LoopRecipe
     folder: Path
-    sizes: dict[str, int]
-    resumes: bool = False
+    stages: dict[str, dict[str, commands.Plan]]
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """How many train tasks each environment has."""
+        return {n: len(runs["search"].setup.env.tasks("train")) for n, runs in self.stages.items()}
 
 
 def prepare(
@@ -231,7 +234,7 @@ def prepare_resumed(
         raise DataError(f"{folder}: is no folder of a loop; it holds no loop.yaml.")
     data = config.merge(config.read_yaml(folder / "loop.yaml"), overrides, whole=())
     recipe: LoopRecipe = config.validated(LoopRecipe, data, "")
-    return Plan(recipe, folder, check(recipe), resumes=True)
+    return Plan(recipe, folder, check(recipe))
 
 
 def loop_path(source: str | Path) -> Path:
@@ -254,11 +257,8 @@ def own_name(source: str | Path) -> str:
     return path.resolve().parent.name if path.name == "loop.yaml" else path.stem
 
 
-def check(recipe: LoopRecipe) -> dict[str, int]:
-    """Build every recipe of a loop once, before compute is spent.
-
-    Returns:
-        How many train tasks each environment has.
+def check(recipe: LoopRecipe) -> dict[str, dict[str, commands.Plan]]:
+    """Build every recipe of a loop once, before compute is spent; see `Plan.stages`.
 
     Raises:
         ConfigError: naming the part that is wrong.
@@ -273,22 +273,29 @@ def check(recipe: LoopRecipe) -> dict[str, int]:
         raise type(error)(f"train.{error}") from error
     if training.lora is not None and not training.lora.merged:
         raise ConfigError("train.lora.merged=false: a loop goes on with the whole model; use true.")
-    sizes: dict[str, int] = {}
-    model = hf(recipe.policy)
+    stages: dict[str, dict[str, commands.Plan]] = {}
     for name, env in recipe.envs.items():
-        for key, fields in recipes_of(env, model, recipe.seed).items():
+        runs = stages[name] = {}
+        for key, fields in recipes_of(env, hf(recipe.policy), recipe.seed).items():
             try:
-                plan = commands.prepare(fields)
+                runs[key] = commands.prepare(fields)
             except AgentSearchError as error:
                 raise type(error)(f"envs.{name}.{key}: {error}") from error
-            if key == "search":
-                if plan.recipe.tasks.split != "train":
-                    raise ConfigError(
-                        f"envs.{name}.search.tasks.split={plan.recipe.tasks.split}: a policy "
-                        "learns from train tasks alone; use train."
-                    )
-                sizes[name] = len(plan.setup.env.tasks("train"))
-    return sizes
+        split = runs["search"].recipe.tasks.split
+        if split != "train":
+            raise ConfigError(
+                f"envs.{name}.search.tasks.split={split}: a policy learns from train tasks alone; "
+                "use train."
+            )
+        decided = {task.id for task in runs["evaluate"].tasks}
+        for final in env.finals:
+            both = decided & {task.id for task in runs[f"finals.{final}"].tasks}
+            if both:
+                raise ConfigError(
+                    f"envs.{name}.finals.{final}: has {len(both)} of the tasks that decide on the "
+                    f"best round, such as {min(both)}; choose others."
+                )
+    return stages
 
 
 def recipes_of(env: EnvRecipe, model: config.Component, seed: int) -> dict[str, Fragment]:
@@ -337,18 +344,17 @@ def tasks_of_round(choice: Fragment, number: int, size: int) -> Fragment:
 
 def estimate(plan: Plan) -> dict[str, Any]:
     """The most that the stages that ask the policy can use; training depends on what is found."""
-    recipe, stages = plan.recipe, dict[str, Any]()
-    for name, env in recipe.envs.items():
-        for key, fields in recipes_of(env, hf(recipe.policy), recipe.seed).items():
-            found = commands.estimate(commands.prepare(fields))
-            times = recipe.rounds if key == "search" else recipe.rounds + 1
+    rounds, stages = plan.recipe.rounds, dict[str, Any]()
+    for name, runs in plan.stages.items():
+        for key, run in runs.items():
+            found, times = commands.estimate(run), rounds if key == "search" else rounds + 1
             stages[f"{name}, {key}"] = {
                 "tasks": found.tasks,
                 "times": 2 if key.startswith("finals") else times,
                 "calls": found.calls,
                 "rough_tokens": found.rough_tokens,
             }
-    return {"rounds": recipe.rounds, "stages": stages}
+    return {"rounds": rounds, "stages": stages}
 
 
 # -- doing it --------------------------------------------------------------------------
@@ -417,11 +423,13 @@ class Loop:
         """Search the round's train tasks of an environment."""
         run = f"{name}-{number}"
         path = self.folder / "searches" / run
-        if path.is_dir():
+        if (path / "config.yaml").is_file():
             summary = Run(path).summary
             if summary is None or summary["tasks"] < summary["planned"]:
                 self.stage(f"search {run}", "search", "--resume", path)
             return
+        if path.is_dir():  # killed before it could say what it was: nothing had been asked
+            shutil.rmtree(path)
         env = self.recipe.envs[name]
         fields = recipes_of(env, model.component, self.recipe.seed)["search"]
         choice = tasks_of_round(fields.get("tasks", {}), number, self.sizes[name])
@@ -496,8 +504,7 @@ class Loop:
 
     def child(self, name: str, command: Sequence[str]) -> None:
         """Run a command that does not outlive this process; what it says goes to stderr."""
-        guard = [sys.executable, "-I", warden.__file__, str(GRACE_S), *command]
-        process = subprocess.Popen(guard, stdin=subprocess.PIPE, stdout=2)
+        process = warden.start(command, GRACE_S, stdout=2)
         try:
             code = process.wait()
         finally:

@@ -195,13 +195,12 @@ class Server:
         handle, path = tempfile.mkstemp(f"-{port}.log", f"agentsearch-{plain}-", logs)
         self.log = Path(path)
         with open(handle, "wb") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, "-I", warden.__file__, str(GRACE_S), *planned.command],
-                stdin=subprocess.PIPE,
+            self.process = warden.start(
+                planned.command,
+                GRACE_S,
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 env={**os.environ, **planned.env},
-                start_new_session=True,  # Ctrl-C is for us, who pass it on
             )
 
     def end(self) -> None:

@@ -19,10 +19,27 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from types import FrameType
+from typing import Any
 
 POLL_S = 0.05
 LEFTOVERS_S = 5.0
 """What processes that outlive the command get, once to end and once to be cleared away."""
+
+
+def start(command: Sequence[str], grace_s: float, **streams: Any) -> subprocess.Popen[Any]:
+    """Start a command under a warden; closing the `stdin` of what is returned ends it.
+
+    Args:
+        command: with all arguments.
+        grace_s: what it has to end by itself, before what is left is killed.
+        streams: `stdout`, `stderr` and `env`, as `subprocess.Popen` takes them.
+    """
+    return subprocess.Popen(
+        [sys.executable, "-I", __file__, str(grace_s), *command],
+        stdin=subprocess.PIPE,
+        start_new_session=True,  # Ctrl-C is for us, who pass it on
+        **streams,
+    )
 
 
 def guard(command: Sequence[str], grace_s: float) -> int:

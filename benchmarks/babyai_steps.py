@@ -11,19 +11,16 @@ slows the latter.
 
 from __future__ import annotations
 
-import argparse
 import copy
-import json
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 from minigrid.minigrid_env import MiniGridEnv
-from record import Record
+from record import Record, main
 from timing import kept, race, ratios
 
 from agentsearch_envs import babyai_levels as levels
@@ -215,17 +212,5 @@ def measure(quick: bool, seed: int) -> dict[str, Any]:
     return record.of(rows, {"minigrid": version("minigrid")})
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--json", type=Path, help="write the report here too")
-    parser.add_argument("--quick", action="store_true", help="small sizes, one repeat")
-    parser.add_argument("--seed", type=int, default=0)
-    options = parser.parse_args()
-    report = json.dumps(measure(options.quick, options.seed), indent=2)
-    if options.json:
-        options.json.write_text(report + "\n")
-    print(report)
-
-
 if __name__ == "__main__":
-    main()
+    main(__doc__, measure)

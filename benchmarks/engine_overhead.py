@@ -29,7 +29,7 @@ from pathlib import Path
 from typing import Any
 
 import peers
-from record import Record
+from record import Record, options, report
 from stub import Model, World
 
 from agentsearch import (
@@ -389,20 +389,14 @@ def measure(quick: bool, seed: int) -> dict[str, Any]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--json", type=Path, help="write the report here too")
-    parser.add_argument("--quick", action="store_true", help="small sizes, one repeat")
-    parser.add_argument("--seed", type=int, default=0)
+    parser = options(__doc__)
     parser.add_argument("--memory", nargs=3, help=argparse.SUPPRESS)  # for our child processes
-    options = parser.parse_args()
-    if options.memory:
-        kind, nodes, how = options.memory
-        print(json.dumps(kept(kind, int(nodes), how, options.seed)))
+    given = parser.parse_args()
+    if given.memory:
+        kind, nodes, how = given.memory
+        print(json.dumps(kept(kind, int(nodes), how, given.seed)))
         return
-    text = json.dumps(measure(options.quick, options.seed), indent=2)
-    if options.json:
-        options.json.write_text(text + "\n")
-    print(text)
+    report(measure(given.quick, given.seed), given.json)
 
 
 if __name__ == "__main__":

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import argparse
 import datetime
+import json
 import os
 import platform
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import agentsearch
@@ -46,3 +50,26 @@ class Record:
 def load() -> float:
     """The machine's load over the last minute."""
     return round(os.getloadavg()[0], 2)
+
+
+def options(about: str | None) -> argparse.ArgumentParser:
+    """What every benchmark takes; `about` is its module's docstring."""
+    parser = argparse.ArgumentParser(description=(about or "").splitlines()[0])
+    parser.add_argument("--json", type=Path, help="write the report here too")
+    parser.add_argument("--quick", action="store_true", help="small sizes, one repeat")
+    parser.add_argument("--seed", type=int, default=0)
+    return parser
+
+
+def report(measured: dict[str, Any], file: Path | None) -> None:
+    """Print a report, and write it where it is wanted."""
+    text = json.dumps(measured, indent=2)
+    if file:
+        file.write_text(text + "\n")
+    print(text)
+
+
+def main(about: str | None, measure: Callable[[bool, int], dict[str, Any]]) -> None:
+    """A benchmark with no options of its own."""
+    given = options(about).parse_args()
+    report(measure(given.quick, given.seed), given.json)

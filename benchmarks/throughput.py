@@ -12,7 +12,6 @@ environment and the tree with the server's time, too; client seconds stand besid
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import json
 import os
@@ -30,7 +29,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import engine_overhead
-from record import Record
+from record import Record, main
 from recorder import Recorder, Sent, replay
 from stub import Model
 
@@ -388,17 +387,5 @@ def measure(quick: bool, seed: int) -> dict[str, Any]:
     return record.of(rows, {"vllm": installed_vllm() or ""})
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--json", type=Path, help="write the report here too")
-    parser.add_argument("--quick", action="store_true", help="small sizes, one repeat")
-    parser.add_argument("--seed", type=int, default=0)
-    options = parser.parse_args()
-    report = json.dumps(measure(options.quick, options.seed), indent=2)
-    if options.json:
-        options.json.write_text(report + "\n")
-    print(report)
-
-
 if __name__ == "__main__":
-    main()
+    main(__doc__, measure)

@@ -12,9 +12,7 @@ ratio of the products.
 
 from __future__ import annotations
 
-import argparse
 import gc
-import json
 import statistics
 import tempfile
 import time
@@ -24,7 +22,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TypeVar
 
-from record import Record
+from record import Record, main
 
 from agentsearch_envs.webshop import ranking, words
 from agentsearch_envs.webshop.catalogue import Catalogue
@@ -156,17 +154,5 @@ def measure(quick: bool, seed: int) -> dict[str, Any]:
     return record.of(rows, {name: version(name) for name in ("nltk", "numpy", "regex")})
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--json", type=Path, help="write the report here too")
-    parser.add_argument("--quick", action="store_true", help="small sizes, one repeat")
-    parser.add_argument("--seed", type=int, default=0)
-    options = parser.parse_args()
-    report = json.dumps(measure(options.quick, options.seed), indent=2)
-    if options.json:
-        options.json.write_text(report + "\n")
-    print(report)
-
-
 if __name__ == "__main__":
-    main()
+    main(__doc__, measure)

@@ -12,7 +12,6 @@ Python and numpy allocate (`tracemalloc`).
 
 from __future__ import annotations
 
-import argparse
 import gc
 import json
 import os
@@ -29,7 +28,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from record import Record
+from record import Record, options, report
 from timing import kept, race, ratios
 
 from agentsearch.types import Context, Turn
@@ -412,21 +411,15 @@ def catalogue(env: WebShop) -> dict[str, Any]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--json", type=Path, help="write the report here too")
-    parser.add_argument("--quick", action="store_true", help="small sizes, one repeat")
-    parser.add_argument("--seed", type=int, default=0)
+    parser = options(__doc__)
     parser.add_argument(
         "--data",
         type=Path,
         default=DATA if DATA.is_dir() else None,
         help="the original's files; ../shared/data/webshop where it is there, else generated",
     )
-    options = parser.parse_args()
-    report = json.dumps(measure(options.quick, options.seed, options.data), indent=2)
-    if options.json:
-        options.json.write_text(report + "\n")
-    print(report)
+    given = parser.parse_args()
+    report(measure(given.quick, given.seed, given.data), given.json)
 
 
 if __name__ == "__main__":

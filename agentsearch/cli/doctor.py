@@ -11,12 +11,12 @@ import platform
 import shutil
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from agentsearch.cli.row import Row
 from agentsearch.cli.screen import screen, show_json
 from agentsearch.viz.terminal import clean
 
@@ -31,23 +31,6 @@ Examples:
 
 GIB = 2**30
 LEAST_MEMORY = 2 * GIB
-
-
-@dataclass(frozen=True)
-class Row:
-    """One thing that was looked at.
-
-    Attributes:
-        ok: None where it is only told.
-        needed: whether nothing works where it is not ok.
-        do: what to do where it is not ok.
-    """
-
-    name: str
-    ok: bool | None
-    detail: str
-    needed: bool = False
-    do: str = ""
 
 
 def command(

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from agentsearch.cli.row import Row
 from agentsearch.config import Builder, as_component
 from agentsearch.engines.openai import OpenAIEngine
 from agentsearch.errors import AgentSearchError, ConfigError
@@ -25,7 +26,6 @@ from agentsearch.types import Completion, Message, Request
 
 if TYPE_CHECKING:
     from agentsearch.budget import Metered
-    from agentsearch.cli.doctor import Row
 
 QUESTION = (Message("user", "Write down five random numbers."),)
 SEED = 24
@@ -180,8 +180,6 @@ class Feature:
 
 def server_rows(server: Server, encode: Encode | None) -> Iterator[Row]:
     """Every feature of one server, until one that is needed is missing."""
-    from agentsearch.cli.doctor import Row
-
     yield Row("server", None, server.url)
     for feature in (*FEATURES, *comparisons(encode)):
         row = _row(server, feature)
@@ -191,8 +189,6 @@ def server_rows(server: Server, encode: Encode | None) -> Iterator[Row]:
 
 
 def _row(server: Server, feature: Feature) -> Row:
-    from agentsearch.cli.doctor import Row
-
     try:
         return Row(feature.name, True, feature.check(server), feature.needed)
     except Missing as cause:
@@ -432,7 +428,6 @@ async def _engine_rows(engine: Metered, with_features: bool) -> list[Row]:
 
 
 async def _asked(engine: Metered, with_features: bool) -> AsyncIterator[Row]:
-    from agentsearch.cli.doctor import Row
     from agentsearch.commands import preflight
 
     try:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from agentsearch.errors import ConfigError, EngineError, boundary
-from agentsearch.types import Message
+from agentsearch.types import Message, Request
 
 Ids = tuple[int, ...]
 
@@ -45,6 +45,13 @@ class ChatTokenizer:
     def end(self) -> int:
         """The end-of-turn token."""
         return int(self._tokenizer.eos_token_id)
+
+    def most_tokens(self, request: Request) -> tuple[int, int]:
+        """Tokens of the prompt, and most further ones of each call; scoring is one call."""
+        prompt = len(self.prompt(request.messages))
+        if request.choices is None:
+            return prompt, request.max_tokens
+        return prompt, sum(len(self.encode(choice)) + 1 for choice in request.choices)
 
     def decode(self, ids: Sequence[int]) -> str:
         """The text of ids, less special tokens."""

@@ -70,6 +70,7 @@ class Memory:
     Args:
         ask: computes a reply.
         size: most replies kept.
+        counts: where to count; None begins at 0.
 
     Attributes:
         counts: `saved_calls` and `saved_tokens` (uncached prompt tokens and generated
@@ -77,9 +78,12 @@ class Memory:
     """
 
     def __init__(
-        self, ask: Callable[[Request], Coroutine[Any, Any, list[Completion]]], size: int
+        self,
+        ask: Callable[[Request], Coroutine[Any, Any, list[Completion]]],
+        size: int,
+        counts: Counter[str] | None = None,
     ) -> None:
-        self.counts = Counter[str]()
+        self.counts = Counter[str]() if counts is None else counts
         self._ask = ask
         self._size = size
         self._known: OrderedDict[Request, list[Completion]] = OrderedDict()

@@ -311,9 +311,7 @@ class OpenAIEngine:
 
     @cached_property
     def _memory(self) -> Memory:
-        memory = Memory(self._answer, self.memory)
-        memory.counts = self.counts
-        return memory
+        return Memory(self._answer, self.memory, self.counts)
 
     @cached_property
     def _scorer(self) -> Scorer:

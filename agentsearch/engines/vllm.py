@@ -127,10 +127,7 @@ class VLLMEngine:
 
     def most_tokens(self, request: Request) -> tuple[int, int]:
         """Tokens of the prompt, and most further ones of each call; scoring is one call."""
-        prompt = self.count_prompt_tokens(request)
-        if request.choices is None:
-            return prompt, request.max_tokens
-        return prompt, sum(len(self._chat.encode(choice)) + 1 for choice in request.choices)
+        return self._chat.most_tokens(request)
 
     @cached_property
     def version(self) -> str:
@@ -238,9 +235,7 @@ class VLLMEngine:
 
     @cached_property
     def _memory(self) -> Memory:
-        memory = Memory(self._answer, self.memory)
-        memory.counts = self.counts
-        return memory
+        return Memory(self._answer, self.memory, self.counts)
 
     @cached_property
     def _chat(self) -> ChatTokenizer:

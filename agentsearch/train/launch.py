@@ -82,13 +82,12 @@ def run(
     started, env = command(recipe, arguments)
     with (
         log.open("ab") as errors,
-        subprocess.Popen(
-            [sys.executable, "-I", warden.__file__, str(GRACE_S), *started],
-            stdin=subprocess.PIPE,
+        warden.start(
+            started,
+            GRACE_S,
             stdout=subprocess.PIPE,
             stderr=errors,
             env={**os.environ, **env, VERDICT: str(verdict.resolve())},
-            start_new_session=True,  # Ctrl-C is for us, who pass it on
         ) as process,
     ):
         assert process.stdin is not None and process.stdout is not None

@@ -209,10 +209,8 @@ def as_table(rows: Sequence[Row], title: str, suite: Suite, width: int) -> Any:
     drawn = Drawn(box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
     drawn.title, drawn.title_justify = title, "left"
     drawn.add_column("method", overflow="fold")
-    for name in ("success", "95 %"):
+    for name in ("success", "95 %", *(["score"] if scored else [])):
         drawn.add_column(name, justify="right", no_wrap=True)
-    for name in ("score", f"score vs {compared[0]}") if scored else ():
-        drawn.add_column(name, justify="right")
     for name in compared:
         drawn.add_column(f"vs {name}", justify="right")
         drawn.add_column("95 %", justify="right", no_wrap=True)
@@ -224,19 +222,12 @@ def as_table(rows: Sequence[Row], title: str, suite: Suite, width: int) -> Any:
             row.label,
             f"{100 * row.success.estimate:.0f} %",
             f"{100 * row.success.low:.0f}-{100 * row.success.high:.0f}",
-            *(score_cells(row, compared[0]) if scored else ()),
+            *([f"{row.score.estimate:.2f}"] if scored else []),
             *versus,
             f"{row.per_task['calls'].estimate:.1f}",
             f"{row.per_task['tokens'].estimate:.0f}",
         )
     return drawn
-
-
-def score_cells(row: Row, other: str) -> tuple[str, str]:
-    """The score, and by how much it is more than another row's."""
-    found = row.score_differences.get(other)
-    more = "-" if found is None else f"{found.estimate:+.2f}{mark(found)}"
-    return f"{row.score.estimate:.2f}", more
 
 
 def mark(found: Interval) -> str:
@@ -263,6 +254,10 @@ def notes(rows: Sequence[Row], suite: Suite) -> Iterator[str]:
         yield setting if len(settings) == 1 else f"{', '.join(names)}: {setting}"
     if score_tells_more(rows):
         yield "score: the environment's own return, mean per task"
+        against = {row.row: row.score_differences.get(suite.baseline) for row in rows}
+        more = [f"{n} {d.estimate:+.2f}{mark(d)}" for n, d in against.items() if d is not None]
+        if more:
+            yield f"score vs {suite.baseline}: {', '.join(more)}"
     found = [each for row in rows for each in row.differences.values()]
     if score_tells_more(rows):
         found += [each for row in rows for each in row.score_differences.values()]

@@ -18,11 +18,11 @@ from typing import Any
 import numpy as np
 
 from agentsearch.data.runs import Run
-from agentsearch.errors import AgentSearchError, DataError
+from agentsearch.errors import DataError
 from agentsearch.runner import write_whole
 from agentsearch_eval.metrics import Array, Interval, paired_difference
 from agentsearch_eval.plots import Curve, Point, row_styles, success_against
-from agentsearch_eval.report import interval_of_points, percent, points, template
+from agentsearch_eval.report import interval_of_points, main, percent, points, template
 from agentsearch_eval.table_file import Outcome, TableFile, read_table
 
 ALONE = "policy alone"
@@ -214,15 +214,5 @@ def write_report(folder: Path) -> Path:
     return path
 
 
-def main(arguments: Sequence[str]) -> int:
-    """Make the page of one folder; 2 where it cannot be made."""
-    try:
-        write_report(Path(arguments[0]))
-    except AgentSearchError as error:
-        print(f"Error: {error}", file=sys.stderr)
-        return 2
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main(sys.argv[1:], write_report, "agentsearch_eval.loop_report"))

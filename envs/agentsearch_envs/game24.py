@@ -1,6 +1,7 @@
 """Game of 24: join four numbers with + - * / until one number, 24, is left.
 
 Task: four numbers of 1..13 that can make 24; the data lists them in ascending order.
+    `largest` adds train tasks with larger numbers.
 Observation: `Numbers: 4 9 10 13`, what remains in ascending order, fractions as `8/3`.
 Actions: `13 - 9`, finite; the larger number first. At most 24, 12, then 4 of them under
     `integer` rules (exact division only, no fractions); `rational` rules divide both ways.
@@ -48,6 +49,8 @@ PROMPT = (
     "Make 24 from the numbers. A move joins two of them with + - * or /, "
     "and its result takes their place."
 )
+LARGEST, MOST = 13, 30
+"""Largest number of the published puzzles, and of those that can be added to them."""
 PUZZLE_COUNT = 1362
 TEST_ROWS = slice(900, 1000)
 DEV_SIZE = 200
@@ -90,10 +93,13 @@ class Game24:
     Attributes:
         rules: `integer` (as in Intelligent Go-Explore) or `rational`.
         csv: the published `24.csv`, for tasks in the published order.
+        largest: above 13, puzzles with numbers up to it follow the others of `train`, in a
+            mixed order. A policy that has seen all train puzzles finds new ones there.
     """
 
     rules: Rules = "integer"
     csv: str | None = None
+    largest: int = LARGEST
 
     def __post_init__(self) -> None:
         """Check the arguments."""
@@ -101,6 +107,11 @@ class Game24:
             raise ConfigError(
                 f"Game24: unknown rules '{self.rules}'; use 'integer' or 'rational'."
                 + did_you_mean(str(self.rules), get_args(Rules))
+            )
+        if not LARGEST <= self.largest <= MOST:
+            raise ConfigError(
+                f"Game24: largest={self.largest}; must be between {LARGEST}, as in the published "
+                f"puzzles, and {MOST}."
             )
         if self.csv is not None:
             read_published(self.csv)
@@ -126,7 +137,8 @@ class Game24:
                 f"Game24: unknown split '{split}'; use train, dev or test."
                 + did_you_mean(split, SPLITS)
             )
-        return _tasks(split, self.rules, self.csv)
+        more = further_tasks(self.rules, self.largest) if split == "train" else ()
+        return _tasks(split, self.rules, self.csv) + more
 
     async def reset(self, task: Task, *, seed: int) -> Game24State:
         """The puzzle's numbers; nothing is random, so `seed` is not used."""
@@ -277,7 +289,7 @@ def good_actions(numbers: Numbers, rules: Rules) -> tuple[str, ...]:
 @lru_cache
 def solvable_puzzles(rules: Rules = "rational") -> tuple[Puzzle, ...]:
     """All multisets of four numbers of 1..13 that make 24: 1,362, with integers 1,346."""
-    puzzles = combinations_with_replacement(range(1, 14), 4)
+    puzzles = combinations_with_replacement(range(1, LARGEST + 1), 4)
     return tuple(puzzle for puzzle in puzzles if solvable(puzzle, rules))
 
 
@@ -306,6 +318,14 @@ def _tasks(split: str, rules: Rules, csv: str | None) -> tuple[Task, ...]:
     known = frozenset(solvable_puzzles(rules))
     order = solvable_puzzles(rules) if csv is None else read_published(csv)
     return tuple(_task(p) for p in order if p in known and split_of(p) == split)
+
+
+@lru_cache
+def further_tasks(rules: Rules, largest: int) -> tuple[Task, ...]:
+    """Puzzles whose largest number is above 13 and at most `largest`, in the order of a hash."""
+    puzzles = combinations_with_replacement(range(1, largest + 1), 4)
+    found = [p for p in puzzles if p[-1] > LARGEST and solvable(p, rules)]
+    return tuple(map(_task, sorted(found, key=lambda p: _digest("more", p))))
 
 
 def _task(puzzle: Puzzle) -> Task:

@@ -102,6 +102,25 @@ def test_there_are_at_most_24_12_and_4_integer_choices():
 
 
 @both_rules
+def test_larger_numbers_add_train_puzzles_after_the_others(rules: Rules):
+    plain, more = Game24(rules), Game24(rules, largest=16)
+    count = len(plain.tasks("train"))
+    assert more.tasks("train")[:count] == plain.tasks("train")
+    found = [tuple(each.data["numbers"]) for each in more.tasks("train")[count:]]
+    assert all(14 <= max(numbers) <= 16 and solvable(numbers, rules) for numbers in found)
+    assert len(set(found)) == len(found) > 1300
+    assert found != sorted(found)  # a slice of them is a mixture
+    for split in ("dev", "test"):
+        assert more.tasks(split) == plain.tasks(split)
+
+
+@pytest.mark.parametrize("largest", [12, 31])
+def test_other_numbers_are_refused(largest: int):
+    with pytest.raises(ConfigError, match="^Game24: largest=.*between 13"):
+        Game24(largest=largest)
+
+
+@both_rules
 def test_it_fits_the_protocols(rules: Rules):
     env: Environment[Game24State] = Game24(rules)
     oracle: Oracle = Game24(rules).oracle()

@@ -65,6 +65,8 @@ class Options(PairRule):
     successes_per_task: int = 10
 
     def __post_init__(self) -> None:
+        if not 0 < self.discount <= 1:
+            raise ConfigError(f"discount={self.discount}: must lie in (0, 1].")
         for name in ("alpha", "min_credit"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ConfigError(f"{name}={getattr(self, name)}: must lie in [0, 1].")
@@ -88,7 +90,8 @@ class Options(PairRule):
     @property
     def needs_labels(self) -> bool:
         """Whether some row depends on what the verifier says."""
-        return self.trajectory_pairs or self.wanted != ["preferences"]
+        paired = self.trajectory_pairs or self.values == "outcomes"
+        return paired or self.wanted != ["preferences"]
 
 
 def options(overrides: Sequence[str] = ()) -> Options:

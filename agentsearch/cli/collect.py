@@ -51,8 +51,9 @@ def command(
     kept and dropped. Each path to an end is taken again in the environment and judged by its
     verifier. Tasks of dev and test are refused.
 
-    Options: kinds, alpha, theta, min_visits_for_pair, pairs_per_node, pairs_per_task,
-    trajectory_pairs, weight_by_margin, min_credit, successes_per_task.
+    Options: kinds, siblings, values, discount, alpha, theta, min_visits_for_pair,
+    pairs_per_node, pairs_per_task, trajectory_pairs, weight_by_margin, min_credit,
+    successes_per_task.
     """
     from agentsearch import collecting
 

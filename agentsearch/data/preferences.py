@@ -3,11 +3,16 @@
 Source: Putta et al., 2024, Agent Q, algorithm 1 and equation 10: any two siblings that were
 both explored and whose values differ by more than a threshold. The log-probabilities
 recorded when the actions were written are those of the reference.
+
+Two departures, for policies that see only a part of the world: the value of an action may be what
+the episodes through it came to, and all actions that were written to one prompt may count as
+siblings, since the policy cannot tell their nodes apart (Feng et al., 2025, GiGPO, whose groups
+form at equal states of several episodes).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Literal
@@ -20,7 +25,9 @@ from agentsearch.data.segments import (
     Labelled,
     Segment,
     segments,
+    tokens_of,
     untrainable,
+    version,
 )
 from agentsearch.tree import Node
 
@@ -30,6 +37,10 @@ class PairRule:
     """Which pairs are kept, and what they weigh.
 
     Attributes:
+        siblings: actions at one `node`, or all that were written to one `prompt` of a tree.
+        values: of an action: the mean that the `search` backed up, or that of the `outcomes` of
+            the episodes through it, as the verifier judges them.
+        discount: of an outcome for each step it lies ahead.
         alpha: share of the mean return in the value of an action, against the critic's.
         theta: the two values must differ by more.
         min_visits_for_pair: least visits of either sibling; 0 admits unexplored ones.
@@ -39,6 +50,9 @@ class PairRule:
         weight_by_margin: whether a pair weighs its margin, rather than 1.
     """
 
+    siblings: Literal["node", "prompt"] = "node"
+    values: Literal["search", "outcomes"] = "search"
+    discount: float = 1.0
     alpha: float = 0.5
     theta: float = 0.2
     min_visits_for_pair: int = 1
@@ -64,29 +78,91 @@ def preference_rows(trees: Sequence[Labelled], tally: Tally, rule: PairRule) -> 
     return rows
 
 
+@dataclass(slots=True)
+class Candidate:
+    """An action that was tried, at one node or wherever the policy was asked the same.
+
+    Attributes:
+        node: where it leads to, the first of several.
+        visits: of the search, or episodes.
+        total: of the values that these brought.
+        critic: what a critic thought of it.
+    """
+
+    node: Node
+    visits: int = 0
+    total: float = 0.0
+    critic: float | None = None
+
+    @property
+    def value(self) -> float:
+        """The mean; 0 before the first visit."""
+        return self.total / self.visits if self.visits else 0.0
+
+
 def step_pairs(tree: Labelled, tally: Tally, rule: PairRule) -> list[PreferenceRow]:
-    """Pairs of siblings at every node of a tree."""
+    """Pairs of actions wherever the policy had a choice."""
     rows: list[PreferenceRow] = []
-    for parent in tree.tree.nodes:
-        tally.seen["siblings"] += len(parent.children) if len(parent.children) > 1 else 0
+    for siblings in choices(tree, rule):
         at_node: list[PreferenceRow] = []
-        for pair in combinations(parent.children, 2):
+        for pair in combinations(siblings, 2):
             found = step_pair(tree, *pair, rule, tally)
             if isinstance(found, str):
                 tally.drops[f"step pairs {found}"] += 1
             else:
                 at_node.append(found)
-        if len(parent.children) > 1:
-            tally.seen["unvisited siblings"] += sum(not node.visits for node in parent.children)
+        if len(siblings) > 1:
+            tally.seen["siblings"] += len(siblings)
+            tally.seen["unvisited siblings"] += sum(not each.visits for each in siblings)
         rows += widest(at_node, rule.pairs_per_node, tally, "pairs_per_node")
     return rows
 
 
+def choices(tree: Labelled, rule: PairRule) -> list[list[Candidate]]:
+    """What the policy could choose between, in the order in which it first could.
+
+    Every action belongs to one choice, and is one candidate there.
+    """
+    found: dict[tuple[int, ...], dict[Hashable, Candidate]] = {}
+    at: dict[int, Candidate] = {}
+    for parent in tree.tree.nodes:
+        for child in parent.children:
+            choice, action = (parent.id,), (child.id,)
+            if rule.siblings == "prompt" and not untrainable([child]):
+                tokens = tokens_of(child)
+                choice, action = tokens.prompt, (*tokens.ids, version(child))
+            critic = (child.extra or {}).get("critic")
+            same = found.setdefault(choice, {}).setdefault(action, Candidate(child, critic=critic))
+            if rule.values == "search":
+                same.visits += child.visits
+                same.total += child.visits * child.mean_value
+            at[child.id] = same
+    if rule.values == "outcomes":
+        for ended in tree.ended:
+            count_outcome(ended, at, rule.discount)
+    return [list(actions.values()) for actions in found.values()]
+
+
+def count_outcome(ended: Ended, at: Mapping[int, Candidate], discount: float) -> None:
+    """Credit the actions of a path with how it ended, discounted by the steps in between.
+
+    An action that was taken several times to the same prompt is credited from the first time on.
+    """
+    path, episodes = ended.path, max(1, ended.leaf.visits)
+    credited: set[int] = set()
+    for ahead, node in zip(range(len(path) - 1, -1, -1), path, strict=True):
+        candidate = at[node.id]
+        if id(candidate) not in credited:
+            credited.add(id(candidate))
+            candidate.visits += episodes
+            candidate.total += episodes * ended.verdict.credit * discount**ahead
+
+
 def step_pair(
-    tree: Labelled, a: Node, b: Node, rule: PairRule, tally: Tally
+    tree: Labelled, a: Candidate, b: Candidate, rule: PairRule, tally: Tally
 ) -> PreferenceRow | str:
-    """The pair of two siblings, or why they make none."""
-    if any("stale" in (node.extra or {}) for node in (a, b)):
+    """The pair of two candidates, or why they make none."""
+    if any("stale" in (each.node.extra or {}) for each in (a, b)):
         return "with a state that could not be gone back to"
     if min(a.visits, b.visits) < rule.min_visits_for_pair:
         return "with a sibling of fewer visits than min_visits_for_pair"
@@ -96,31 +172,30 @@ def step_pair(
     tally.most = max(tally.most, margin)
     if margin <= rule.theta:
         return "with a margin of at most theta"
-    better = (a, b) if value_a > value_b else (b, a)
+    better = (a.node, b.node) if value_a > value_b else (b.node, a.node)
     values = max(value_a, value_b), min(value_a, value_b)
     why = next(filter(None, (untrainable([node]) for node in better)), "")
     if why:
         return why
     chosen, rejected = (segments([node])[0] for node in better)
-    assert a.parent is not None
+    assert a.node.parent is not None
     return _pair(
-        tree, a.parent, chosen, rejected, values, rule, "step", not (a.visits and b.visits)
+        tree, a.node.parent, chosen, rejected, values, rule, "step", not (a.visits and b.visits)
     )
 
 
-def mixed_values(a: Node, b: Node, alpha: float) -> tuple[float, float]:
+def mixed_values(a: Candidate, b: Candidate, alpha: float) -> tuple[float, float]:
     """Values of two siblings, equation 10.
 
-        Q = alpha * mean_value + (1 - alpha) * critic
+        Q = alpha * mean + (1 - alpha) * critic
 
     The mean alone where the critic has not judged both.
     """
-    critic_a, critic_b = ((node.extra or {}).get("critic") for node in (a, b))
-    if critic_a is None or critic_b is None:
-        return a.mean_value, b.mean_value
+    if a.critic is None or b.critic is None:
+        return a.value, b.value
     return (
-        alpha * a.mean_value + (1 - alpha) * critic_a,
-        alpha * b.mean_value + (1 - alpha) * critic_b,
+        alpha * a.value + (1 - alpha) * a.critic,
+        alpha * b.value + (1 - alpha) * b.critic,
     )
 
 

@@ -256,6 +256,14 @@ def test_step_pairs_alone_take_no_path_again(run):
     assert card["files"]["preferences"]["kinds"].keys() == {"step"}
 
 
+def test_outcomes_are_what_the_verifier_says_of_paths_taken_again(run):
+    words = ["kinds=[preferences]", "trajectory_pairs=false", "values=outcomes", "theta=0.1"]
+    card = collect([run], "data", options(words)).card
+    assert card["sources"][0]["replayed"] > 0
+    values = rows.read("data", "preferences")["chosen_value"].to_pylist()
+    assert values and all(0 < value <= 1 for value in values)
+
+
 def test_a_tree_of_another_start_is_dropped_whole(run):
     change_tree(run, lambda tree: setattr(tree.root, "observation", "x"))
     change_tree(run, lambda tree: setattr(tree, "prompt", "Do as you like."), "letters/train/1")
@@ -339,6 +347,7 @@ def test_an_unfinished_run_and_mixed_versions_are_noted(kept):
         (["thetta=1"], "thetta: unknown key. Did you mean 'theta'?"),
         (["theta=-1"], "theta=-1.0: must be at least 0."),
         (["alpha=2"], "alpha=2.0: must lie in [0, 1]."),
+        (["discount=0"], "discount=0.0: must lie in (0, 1]."),
         (["pairs_per_node=0"], "pairs_per_node=0: must be at least 1."),
         (["kinds=[]"], "kinds=[]: asks for no file; name some of sft, preferences, rl_groups."),
         (["min_credit=high"], "min_credit='high': input should be a valid number"),

@@ -3,7 +3,7 @@
 import pytest
 
 from agentsearch.data.card import Tally
-from agentsearch.data.preferences import PairRule, mixed_values, preference_rows
+from agentsearch.data.preferences import PairRule, choices, mixed_values, preference_rows
 from agentsearch.types import Verdict
 from tests.unit.data.token_trees import RIGHT, WRONG, a_tree, grow, labelled
 
@@ -31,10 +31,15 @@ def pairs(tree, tally=None, verdicts=(), **rule):
     return preference_rows([labelled(tree, dict(verdicts))], tally, PairRule(**rule))
 
 
+def mixed(tree, alpha):
+    [both] = choices(labelled(tree, {}), PairRule())
+    return mixed_values(*both, alpha)
+
+
 def test_worked_example_of_agent_q():
     """Q = (.6, .2), N = (4, 5), ranks (2, 1) with 1/rank: the order flips, the margin is .05."""
     tree = siblings(0.6, 0.2, visits=(4, 5), critics=(1 / 2, 1 / 1))
-    assert mixed_values(*tree.root.children, 0.5) == pytest.approx((0.55, 0.60))
+    assert mixed(tree, 0.5) == pytest.approx((0.55, 0.60))
     tally = Tally()
     assert pairs(tree, tally, theta=0.1) == []
     assert tally.drops == {"step pairs with a margin of at most theta": 1}
@@ -60,12 +65,12 @@ def test_alpha_weighs_the_mean_against_the_critic():
     tree = siblings(0.9, 0.1, critics=(0.0, 1.0))
     assert [row.node_ids for row in pairs(tree, alpha=1.0)] == [(0, 1, 2)]
     assert [row.node_ids for row in pairs(tree, alpha=0.0)] == [(0, 2, 1)]
-    assert mixed_values(*siblings(0.9, 0.1).root.children, 0.0) == (0.9, 0.1)  # no critic
+    assert mixed(siblings(0.9, 0.1), 0.0) == (0.9, 0.1)  # no critic
 
 
 def test_a_critic_that_judged_one_sibling_alone_is_not_mixed_in():
     tree = siblings(0.9, 0.1, critics=(0.0, None))
-    assert mixed_values(*tree.root.children, 0.5) == (0.9, 0.1)
+    assert mixed(tree, 0.5) == (0.9, 0.1)
 
 
 def test_the_margin_must_exceed_theta():
@@ -130,6 +135,83 @@ def test_every_node_of_the_tree_gives_pairs():
     for mean, token in ((0.0, 20), (1.0, 21)):
         grow(tree, tree.nodes[1], f"b{token}", [1, 2, 10, 9, 3], [token, 9], mean=mean)
     assert [row.node_ids for row in pairs(tree)] == [(0, 1, 2), (1, 4, 3)]
+
+
+# -- outcomes, and equal prompts -------------------------------------------------------
+
+
+def episodes():
+    """Three episodes in which the policy is asked the same, `7`, at the root and after `10`.
+
+    10 -> 10 -> 11 ends well       10 -> 11 ends badly, twice       11 -> 12 ends well
+    """
+    tree = a_tree()
+    first = grow(tree, tree.root, "a", [7], [10, 9])
+    again = grow(tree, first, "a", [7], [10, 9])
+    grow(tree, again, "b", [7], [11, 9], terminated=True)
+    grow(tree, first, "b", [7], [11, 9], terminated=True, visits=2)
+    other = grow(tree, tree.root, "b", [7], [11, 9])
+    grow(tree, other, "c", [8], [12, 9], terminated=True)
+    return tree, {3: RIGHT, 4: Verdict(False, 0.0, ""), 6: RIGHT}
+
+
+def test_outcomes_at_one_node_are_those_of_the_episodes_through_it():
+    tree, verdicts = episodes()
+    rule = PairRule(values="outcomes")
+    found = choices(labelled(tree, verdicts), rule)
+    assert [[(each.node.id, each.visits, each.value) for each in one] for one in found] == [
+        [(1, 3, pytest.approx(1 / 3)), (5, 1, 1.0)],
+        [(2, 1, 1.0), (4, 2, 0.0)],
+        [(3, 1, 1.0)],
+        [(6, 1, 1.0)],
+    ]
+    rows = pairs(tree, verdicts=verdicts, values="outcomes", trajectory_pairs=False)
+    assert [row.node_ids for row in rows] == [(0, 5, 1), (1, 2, 4)]
+
+
+def test_actions_written_to_one_prompt_are_siblings_and_an_episode_counts_once():
+    """At `7`, action 10 was in 3 episodes of which 1 ended well, action 11 in 4, of which 2 did."""
+    tree, verdicts = episodes()
+    rule = PairRule(values="outcomes", siblings="prompt")
+    at_7, at_8 = choices(labelled(tree, verdicts), rule)
+    assert [(each.node.id, each.visits, each.value) for each in at_7] == [
+        (1, 3, pytest.approx(1 / 3)),
+        (5, 4, pytest.approx(1 / 2)),
+    ]
+    assert [(each.node.id, each.visits) for each in at_8] == [(6, 1)]
+    [row] = pairs(
+        tree,
+        verdicts=verdicts,
+        values="outcomes",
+        siblings="prompt",
+        theta=0.1,
+        trajectory_pairs=False,
+    )
+    assert row.node_ids == (0, 5, 1) and (row.chosen_ids, row.rejected_ids) == ((11, 9), (10, 9))
+    assert row.margin == pytest.approx(1 / 6)
+
+
+def test_outcomes_are_discounted_by_the_steps_that_lie_ahead():
+    """10 from its first time on: .5 ** 2 of one in three; 11: 1 / 1 and .5 of four."""
+    tree, verdicts = episodes()
+    rule = PairRule(values="outcomes", siblings="prompt", discount=0.5)
+    ten, eleven = choices(labelled(tree, verdicts), rule)[0]
+    assert ten.value == pytest.approx(0.25 / 3) and eleven.value == pytest.approx(1.5 / 4)
+
+
+def test_equal_prompts_share_what_the_search_backed_up():
+    tree = siblings(0.9, 0.1, visits=(1, 2))
+    grow(tree, tree.nodes[1], "a1", [1, 2], [10, 9], visits=3, mean=0.1)
+    [both] = choices(labelled(tree, {}), PairRule(siblings="prompt"))
+    assert [(each.visits, each.value) for each in both] == [(4, pytest.approx(0.3)), (2, 0.1)]
+
+
+def test_what_has_no_tokens_is_merged_with_nothing():
+    tree = siblings(0.9)
+    for _ in range(2):
+        grow(tree, tree.root, "other", [1, 2], [])
+    found = choices(labelled(tree, {}), PairRule(siblings="prompt"))
+    assert [[each.node.id for each in one] for one in found] == [[1], [2, 3]]
 
 
 # -- trajectories ----------------------------------------------------------------------

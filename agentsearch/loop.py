@@ -65,6 +65,7 @@ class EnvRecipe:
             next ones of the split.
         evaluate: how held-out tasks are solved: `tasks` and `budget`, and what else differs.
         with_search: what differs with search, at the same budget; None leaves it out.
+        collect: options of `agentsearch collect` that differ from the loop's.
         finals: by name, `tasks` that the first and the best policy are tried on at the end.
     """
 
@@ -72,6 +73,7 @@ class EnvRecipe:
     search: Fragment
     evaluate: Fragment
     with_search: Fragment | None = None
+    collect: Fragment = field(default_factory=Fragment)
     finals: dict[str, Fragment] = field(default_factory=dict[str, Fragment])
 
     def __post_init__(self) -> None:
@@ -114,7 +116,7 @@ class LoopRecipe:
         policy: of round 0: tiny, a folder, or ORGANISATION/NAME.
         rounds: most rounds.
         seed: of search and training.
-        collect: options of `agentsearch collect`.
+        collect: options of `agentsearch collect`, for all environments.
         train: a recipe of `agentsearch train` without model, data, result and seed.
         train_from: what each training begins with: the `last` policy, or the `first`, as in
             ReST^EM.
@@ -163,6 +165,11 @@ class LoopRecipe:
                         f"{key}.split=train: no policy is evaluated on tasks that it learns from; "
                         "use dev or test."
                     )
+
+    def collect_options(self, name: str) -> list[str]:
+        """How an environment's trees become data, as `key=value`."""
+        options = {**self.collect, **self.envs[name].collect}
+        return [f"{key}={json.dumps(value)}" for key, value in options.items()]
 
 
 # -- what is to be done ----------------------------------------------------------------
@@ -266,7 +273,6 @@ def check(recipe: LoopRecipe) -> dict[str, dict[str, commands.Plan]]:
     from agentsearch import collecting
     from agentsearch.train.recipe import load_recipe
 
-    collecting.options([f"{key}={json.dumps(value)}" for key, value in recipe.collect.items()])
     try:
         training = load_recipe({**recipe.train, "model": recipe.policy, "data": ["-"], "to": "-"})
     except AgentSearchError as error:
@@ -275,6 +281,10 @@ def check(recipe: LoopRecipe) -> dict[str, dict[str, commands.Plan]]:
         raise ConfigError("train.lora.merged=false: a loop goes on with the whole model; use true.")
     stages: dict[str, dict[str, commands.Plan]] = {}
     for name, env in recipe.envs.items():
+        try:
+            collecting.options(recipe.collect_options(name))
+        except ConfigError as error:
+            raise ConfigError(f"envs.{name}.collect: {error}") from error
         runs = stages[name] = {}
         for key, fields in recipes_of(env, hf(recipe.policy), recipe.seed).items():
             try:
@@ -405,7 +415,8 @@ class Loop:
                 number += 1
                 for name in self.recipe.envs:
                     self.search(name, number, model)
-            self.collect(number)
+            for name in self.recipe.envs:
+                self.collect(name, number)
             self.train(number)
 
     def policy(self, number: int) -> str:
@@ -436,14 +447,17 @@ class Loop:
         recipe = self.write(f"searches/{run}.yaml", {**fields, "tasks": choice, "run": run})
         self.stage(f"search {run}", "search", recipe, "--runs", path.parent)
 
-    def collect(self, number: int) -> None:
-        """Turn the round's trees into training data."""
-        to = self.folder / "data" / str(number)
-        if to.is_dir():
-            return
-        runs = [self.folder / "searches" / f"{name}-{number}" for name in self.recipe.envs]
-        options = [f"{key}={json.dumps(value)}" for key, value in self.recipe.collect.items()]
-        self.stage(f"collect {number}", "collect", *runs, "--to", to, *options)
+    def data(self, name: str, number: int) -> Path:
+        """Folder of what a round learns from an environment."""
+        return self.folder / "data" / f"{name}-{number}"
+
+    def collect(self, name: str, number: int) -> None:
+        """Turn the round's trees of an environment into training data."""
+        to = self.data(name, number)
+        if not to.is_dir():
+            run = self.folder / "searches" / f"{name}-{number}"
+            options = self.recipe.collect_options(name)
+            self.stage(f"collect {name}-{number}", "collect", run, "--to", to, *options)
 
     def train(self, number: int) -> None:
         """Train the round's policy."""
@@ -454,7 +468,11 @@ class Loop:
         fields = {
             **self.recipe.train,
             "model": self.policy(0 if self.recipe.train_from == "first" else number - 1),
-            "data": [str(self.folder / "data" / str(n)) for n in range(first, number + 1)],
+            "data": [
+                str(self.data(name, n))
+                for n in range(first, number + 1)
+                for name in self.recipe.envs
+            ],
             "to": str(to),
             "seed": self.recipe.seed,
         }
@@ -570,7 +588,9 @@ class Loop:
         if number:
             searches = {n: self.folder / "searches" / f"{n}-{number}" for n in self.recipe.envs}
             found["search"] = {name: Run(path).summary for name, path in searches.items()}
-            found["data"] = read_json(self.folder / "data" / str(number) / "card.json")
+            found["data"] = {
+                name: read_json(self.data(name, number) / "card.json") for name in self.recipe.envs
+            }
             found["train"] = read_json(self.trained(number) / "train.json")
         return found
 

@@ -87,8 +87,11 @@ class LoopReport:
 
     def data_of(self, each: dict[str, Any]) -> list[str]:
         """What a round learned from, for `data_columns`."""
-        files, train = each["data"]["files"], each["train"]
-        rows = [files.get(kind, {}).get("rows", 0) for kind in ("sft", "preferences")]
+        cards, train = each["data"].values(), each["train"]
+        rows = [
+            sum(card["files"].get(kind, {}).get("rows", 0) for card in cards)
+            for kind in ("sft", "preferences")
+        ]
         counts = [*rows, train["rows"], train["steps"]]
         return [*(f"{count:,}" for count in counts), f"{train['seconds'] / 60:.1f}"]
 

@@ -77,7 +77,7 @@ def close(process):
         stream.close()
 
 
-ALL = ["evaluate g-0", "search g-1", "collect 1", "train policy-0001", "evaluate g-1"]
+ALL = ["evaluate g-0", "search g-1", "collect g-1", "train policy-0001", "evaluate g-1"]
 
 
 @pytest.fixture(scope="module")
@@ -117,7 +117,7 @@ def test_a_killed_loop_ends_with_all_rounds_rows_and_tables(killed):
     run = Run(folder / "searches" / "g-1")
     ids = [line["task_id"] for line in run.results]
     assert len(ids) == len(set(ids)) == 6 and run.summary["planned"] == 6
-    rows = load_dataset("parquet", data_files=str(folder / "data" / "1" / "sft.parquet"))["train"]
+    rows = load_dataset("parquet", data_files=str(folder / "data" / "g-1" / "sft.parquet"))["train"]
     keys = [tuple(row["input_ids"]) for row in rows]
     assert keys and len(keys) == len(set(keys))
     assert done["rounds"][1]["train"]["steps"] == 4
@@ -161,5 +161,5 @@ def test_a_stage_that_fails_says_so_and_ends_the_loop(tmp_path):
     assert process.wait() == 2
     close(process)
     said = "".join(process.said)
-    assert names[-1] == "collect 1" and "Traceback" not in said
+    assert names[-1] == "collect g-1" and "Traceback" not in said
     assert "agentsearch loop --resume runs/small" in said

@@ -45,7 +45,7 @@ def test_each_round_is_served_under_a_name_of_its_own(done):
     assert [each for each in names if each.startswith("serve")] == [
         f"serve policy@{n:04d}" for n in range(3)
     ]
-    cards = [read_json(folder / "data" / str(n) / "card.json") for n in (1, 2)]
+    cards = [read_json(folder / "data" / f"g-{n}" / "card.json") for n in (1, 2)]
     versions = [[source["models"] for source in card["sources"]] for card in cards]
     assert versions[0] != versions[1]
 
@@ -60,7 +60,7 @@ def test_what_is_served_is_what_was_trained(done):
 
 def test_the_first_policy_would_not_pass_for_the_second(done, tmp_path):
     folder, _ = done
-    words = [f"data=['{folder}/data/2']", f"to={tmp_path}/result", "args.max_steps=1"]
+    words = [f"data=['{folder}/data/g-2']", f"to={tmp_path}/result", "args.max_steps=1"]
     limit = f"limits.max_logprob_gap={CLOSE}"
     command = [sys.executable, "-m", "agentsearch", "train", "sft", "rest_em/sft", *words, limit]
     ended = subprocess.run(command, capture_output=True, text=True, check=False)

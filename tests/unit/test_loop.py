@@ -42,6 +42,17 @@ def test_a_recipe_is_checked_whole_and_named_after_its_file(tmp_path):
     assert prepared(tmp_path, lambda r: None, "run=other", "rounds=5").recipe.rounds == 5
 
 
+def test_an_environment_may_collect_in_its_own_way(tmp_path):
+    def change(recipe):
+        recipe["collect"] = {"theta": 0.1, "kinds": ["preferences"]}
+        recipe["envs"]["g"]["collect"] = {"theta": 0.3}
+
+    recipe = prepared(tmp_path, change).recipe
+    assert recipe.collect_options("g") == ['kinds=["preferences"]', "theta=0.3"]
+    with pytest.raises(ConfigError, match="^envs.g.collect: theta=-1.0: must be at least 0"):
+        prepared(tmp_path, at("envs.g.collect", {"theta": -1}))
+
+
 def at(path, value):
     def change(recipe):
         *parents, last = path.split(".")

@@ -431,13 +431,17 @@ class Problem:
 
     # -- stepping and attaching --------------------------------------------------------
 
-    async def imagine(self, node: Node) -> Node | None:
-        """One sampled step beyond `node` that never joins the tree, for rollouts.
+    async def imagine(self, node: Node, mode: ProposeMode = "sample") -> Node | None:
+        """One step beyond `node` that never joins the tree, for rollouts.
+
+        Args:
+            node: where the policy is asked.
+            mode: how; see `ProposeMode`.
 
         Returns:
             The node after it, or None where no action could be read or carried out.
         """
-        for proposal in await self.propose(node, 1):
+        for proposal in await self.propose(node, 1, mode):
             step = await self._take(node, proposal)
             if step.valid:
                 return self._node_after(node, proposal, step)

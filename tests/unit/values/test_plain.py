@@ -6,6 +6,7 @@ import pytest
 
 from agentsearch.errors import ConfigError, ModelError
 from agentsearch.policies.scripted import Random, Scripted
+from agentsearch.types import Proposal
 from agentsearch.values.plain import OracleValue, Rollout, ScriptedValue, Uniform
 from tests.toy import Letters, a_problem
 
@@ -64,6 +65,22 @@ def test_a_rollout_that_is_cut_ends_with_its_bootstrap():
     assert value_of(Rollout(bootstrap=0.4), Letters(), follow)[0] == 1.0  # it ended by itself
     with pytest.raises(ConfigError, match="^value.depth=0: must be at least 1"):
         Rollout(depth=0)
+
+
+class Wavering:
+    """Knows the word, but slips in every sample."""
+
+    async def propose(self, context, n, *, seed, mode="sample"):
+        letter = "cab"[len(context.turns)] if mode == "greedy" else "c"
+        return [Proposal(letter, letter)] * n
+
+
+def test_a_greedy_rollout_plays_the_likeliest_actions():
+    env = Letters(word="cab")
+    assert value_of(Rollout(greedy=True, discount=0.5), env, Wavering())[0] == 0.25
+    assert value_of(Rollout(), env, Wavering())[0] == 0.0
+    with pytest.raises(ConfigError, match="^value.n=2: greedy rollouts are all alike"):
+        Rollout(n=2, greedy=True)
 
 
 def test_a_rollout_needs_at_least_one_play():

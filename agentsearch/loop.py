@@ -430,10 +430,14 @@ class Loop:
         """Folder of a round's training."""
         return self.folder / "policies" / f"policy-{number:04d}"
 
+    def searched(self, name: str, number: int) -> Path:
+        """Run folder of a round's search."""
+        return self.folder / "searches" / f"{name}-{number}"
+
     def search(self, name: str, number: int, model: Serving) -> None:
         """Search the round's train tasks of an environment."""
-        run = f"{name}-{number}"
-        path = self.folder / "searches" / run
+        path = self.searched(name, number)
+        run = path.name
         if (path / "config.yaml").is_file():
             summary = Run(path).summary
             if summary is None or summary["tasks"] < summary["planned"]:
@@ -455,9 +459,8 @@ class Loop:
         """Turn the round's trees of an environment into training data."""
         to = self.data(name, number)
         if not to.is_dir():
-            run = self.folder / "searches" / f"{name}-{number}"
-            options = self.recipe.collect_options(name)
-            self.stage(f"collect {name}-{number}", "collect", run, "--to", to, *options)
+            run, options = self.searched(name, number), self.recipe.collect_options(name)
+            self.stage(f"collect {to.name}", "collect", run, "--to", to, *options)
 
     def train(self, number: int) -> None:
         """Train the round's policy."""
@@ -586,8 +589,9 @@ class Loop:
             },
         }
         if number:
-            searches = {n: self.folder / "searches" / f"{n}-{number}" for n in self.recipe.envs}
-            found["search"] = {name: Run(path).summary for name, path in searches.items()}
+            found["search"] = {
+                name: Run(self.searched(name, number)).summary for name in self.recipe.envs
+            }
             found["data"] = {
                 name: read_json(self.data(name, number) / "card.json") for name in self.recipe.envs
             }

@@ -420,7 +420,7 @@ def adapter_rank(folder: str) -> int:
     try:
         text = (Path(folder).expanduser() / "adapter_config.json").read_text(encoding="utf-8")
         rank = int(json.loads(text)["r"])
-    except (OSError, ValueError, KeyError) as cause:
+    except (OSError, ValueError, KeyError, TypeError) as cause:
         raise ConfigError(
             f"adapter: {folder} holds no LoRA adapter ({cause}); give a folder that peft's "
             "save_pretrained made."

@@ -303,6 +303,8 @@ def test_an_adapter_computes_every_reply_of_vllm_in_process(tmp_path):
     ("config", "message"),
     [
         (None, "holds no LoRA adapter .* peft's save_pretrained"),
+        ('{"r": 8', "holds no LoRA adapter .* peft's save_pretrained"),
+        ("[]", "holds no LoRA adapter .* peft's save_pretrained"),
         ('{"r": 1000}', "has rank 1000, and vLLM's highest is 512; merge it"),
     ],
 )
